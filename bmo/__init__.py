@@ -1,0 +1,30 @@
+"""Bilevel Meta Optimization: train and hyper-train together, with proofs that both converge."""
+
+from bmo import errors, metric, metric_operators, operators, parameters, prox, sets, smooth
+from bmo.gkm import GKM
+from bmo.inner import AnchoredInner, Inner
+from bmo.operators import ProximalGradient
+from bmo.result import Result, Status
+from bmo.schedules import schedule
+from bmo.smooth import LeastSquares
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GKM",
+    "AnchoredInner",
+    "Inner",
+    "LeastSquares",
+    "ProximalGradient",
+    "Result",
+    "Status",
+    "errors",
+    "metric",
+    "metric_operators",
+    "operators",
+    "parameters",
+    "prox",
+    "schedule",
+    "sets",
+    "smooth",
+]

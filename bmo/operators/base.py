@@ -1,0 +1,136 @@
+r"""What every training step D is: a map that is nonexpansive in its own metric H.
+
+Book: chapter 4. An operator is an :class:`torch.nn.Module`; its parameters are
+:math:`\omega`, its ``metric`` is :math:`H_\omega`, and ``averaged`` is a constant
+:math:`a \le 1` such that :math:`D = (1-a)I + aN` with :math:`N` nonexpansive in :math:`H_\omega`.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from bmo.errors import ConditionError
+from bmo.metric import Metric
+
+
+class Operator(nn.Module, ABC):
+    """A step D, its metric, and how much it is averaged.
+
+    Attributes:
+        certified: How nonexpansiveness is known: ``"by construction"`` (for every value of the
+            parameters), ``"checked"`` (the condition was tested for the given values) or
+            ``"none"`` (an unconstrained network, or ``check=False``).
+    """
+
+    certified: str = "checked"
+
+    @property
+    @abstractmethod
+    def metric(self) -> Metric:
+        r""":math:`H_\omega` at the current parameters."""
+
+    @property
+    def averaged(self) -> float:
+        """A constant a in (0, 1] such that D is a-averaged in its metric (1: nonexpansive only)."""
+        return 1.0
+
+    @abstractmethod
+    def forward(self, u: Tensor) -> Tensor:
+        """:math:`D(u)`, same shape as ``u``."""
+
+    def bind(self, **data: Any) -> Self:
+        """The same operator (parameters shared) on other data, ``D.bind(b=batch)``.
+
+        Data are the tensors registered as buffers, on the operator or on a part of it
+        (``smooth.b`` is found by the name ``b``).
+
+        Raises:
+            ConditionError: No part has data of that name.
+        """
+        clone = copy.copy(self)
+        clone._buffers = dict(self._buffers)
+        clone._modules = dict(self._modules)
+        for name, value in data.items():
+            if not _set_buffer(clone, name, value):
+                known = sorted({n.rsplit(".", 1)[-1] for n, _ in self.named_buffers()})
+                raise ConditionError(f"one of the data {known}", name, "use a name of this operator")
+        return clone
+
+
+def _set_buffer(module: nn.Module, name: str, value: Tensor) -> bool:
+    """Replace the buffer ``name`` in ``module`` or in a copied child; tell whether it was found."""
+    if name in module._buffers:
+        module._buffers[name] = value
+        return True
+    for key, child in module._modules.items():
+        if child is None or name not in {n.rsplit(".", 1)[-1] for n, _ in child.named_buffers()}:
+            continue
+        clone = copy.copy(child)
+        clone._buffers = dict(child._buffers)
+        clone._modules = dict(child._modules)
+        module._modules[key] = clone
+        return _set_buffer(clone, name, value)
+    return False
+
+
+def same_metric(first: Metric, second: Metric, tol: float = 1e-9) -> bool:
+    """Whether two metrics act alike, tested on the unit vectors (or one random point if large)."""
+    if first.event_dims != second.event_dims or first.size != second.size and first.size and second.size:
+        return False
+    w1, w2 = first.weights(), second.weights()
+    if w1 is not None and w2 is not None:
+        return bool(torch.allclose(w1.double(), w2.double(), rtol=tol, atol=0.0))
+    size = first.size or second.size or 1
+    generator = torch.Generator().manual_seed(0)
+    u = torch.randn(4, *([size] * first.event_dims), dtype=torch.float64, generator=generator)
+    like = first.apply(u.to(torch.get_default_dtype())).double()
+    return bool(torch.allclose(like, second.apply(u.to(torch.get_default_dtype())).double(), rtol=tol))
+
+
+class Lambda(Operator):
+    r"""Any function as an operator, with the metric and the constant that its author claims.
+
+    Nothing is proved about it: :func:`bmo.certify.nonexpansive` tests the claim.
+
+    Args:
+        function: :math:`u \mapsto D(u)`; a module's parameters become part of omega.
+        metric: The metric in which it is claimed to be nonexpansive.
+        averaged: The claimed constant in (0, 1].
+
+    Example:
+        >>> import torch, bmo
+        >>> D = bmo.operators.Lambda(lambda u: -u, bmo.metric.Identity())
+        >>> D(torch.ones(2))
+        tensor([-1., -1.])
+    """
+
+    certified = "none"
+
+    def __init__(self, function: Any, metric: Metric, averaged: float = 1.0) -> None:
+        super().__init__()
+        self.function = function
+        self._metric = metric
+        self._averaged = require_averaged(averaged)
+
+    @property
+    def metric(self) -> Metric:
+        return self._metric
+
+    @property
+    def averaged(self) -> float:
+        return self._averaged
+
+    def forward(self, u: Tensor) -> Tensor:
+        return self.function(u)
+
+
+def require_averaged(a: float) -> float:
+    """Refuse a constant outside (0, 1]."""
+    if not 0 < a <= 1:
+        raise ConditionError("a constant in (0, 1]", f"{a}", "1 means nonexpansive only", a)
+    return float(a)

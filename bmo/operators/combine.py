@@ -1,0 +1,243 @@
+r"""New operators from old: composition, convex combination, stacking, change of metric.
+
+Book: chapter 4, "Building with blocks".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from bmo.errors import ConditionError, MetricError
+from bmo.metric import Block, Metric
+from bmo.operators.base import Operator, same_metric
+
+
+def _parts(module: nn.ModuleList) -> list[Operator]:
+    return [cast(Operator, part) for part in module]
+
+
+def _weakest(operators: Sequence[Operator]) -> str:
+    order = ["none", "checked", "by construction"]
+    return order[min(order.index(op.certified) for op in operators)]
+
+
+class Composition(Operator):
+    r""":math:`D_1 \circ D_2 \circ \dots`, all nonexpansive in the *same* metric.
+
+    The averaged constants combine by :math:`\kappa = \kappa_1\kappa_2/(\kappa_1+\kappa_2)`,
+    :math:`\kappa_i = (1-a_i)/a_i`. Book: chapter 4. Note that fixed points change.
+
+    Args:
+        operators: The first is applied last, as in the formula.
+        check: Refuse operators with different metrics.
+
+    Raises:
+        MetricError: Two metrics differ; conjugate one of them (:class:`Conjugate`).
+
+    Example:
+        >>> import torch, bmo
+        >>> half = bmo.operators.Lambda(lambda u: u / 2, bmo.metric.Identity())
+        >>> bmo.operators.Composition(half, half)(torch.ones(1))
+        tensor([0.2500])
+    """
+
+    def __init__(self, *operators: Operator, check: bool = True) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(operators)
+        self.certified = _weakest(operators) if check else "none"
+        if check:
+            require_one_metric(operators)
+
+    @property
+    def metric(self) -> Metric:
+        return _parts(self.parts)[0].metric
+
+    @property
+    def averaged(self) -> float:
+        total = 0.0
+        for a in (part.averaged for part in _parts(self.parts)):
+            if a == 1:
+                return 1.0
+            total += a / (1 - a)
+        return total / (1 + total)
+
+    def forward(self, u: Tensor) -> Tensor:
+        for part in reversed(self.parts):
+            u = part(u)
+        return u
+
+
+def require_one_metric(operators: Sequence[Operator]) -> None:
+    """Raise :class:`~bmo.errors.MetricError` if two operators are nonexpansive in different metrics."""
+    for other in operators[1:]:
+        if not same_metric(operators[0].metric, other.metric):
+            raise MetricError(
+                "operators that are nonexpansive in one common metric",
+                f"{type(operators[0]).__name__} and {type(other).__name__} with different metrics",
+                "conjugate the second into the metric of the first (operators.Conjugate)",
+            )
+
+
+class Combination(Operator):
+    r"""A convex combination :math:`\sum_i w_i D_i` of maps nonexpansive in the same metric.
+
+    Args:
+        operators: The maps.
+        weights: Nonnegative numbers that sum to one.
+        check: Refuse different metrics and bad weights.
+
+    Raises:
+        ConditionError: Weights are negative or do not sum to one.
+        MetricError: Two metrics differ.
+
+    Example:
+        >>> import torch, bmo
+        >>> I = bmo.operators.Lambda(lambda u: u, bmo.metric.Identity())
+        >>> R = bmo.operators.Lambda(lambda u: -u, bmo.metric.Identity())
+        >>> bmo.operators.Combination([I, R], [0.75, 0.25])(torch.ones(1))
+        tensor([0.5000])
+    """
+
+    def __init__(
+        self, operators: Sequence[Operator], weights: Sequence[float], check: bool = True
+    ) -> None:
+        super().__init__()
+        if check:
+            bad = len(weights) != len(operators) or min(weights) < 0 or abs(sum(weights) - 1) > 1e-9
+            if bad:
+                raise ConditionError(
+                    "nonnegative weights that sum to 1", f"{list(weights)}", "normalise them"
+                )
+            require_one_metric(operators)
+        self.parts = nn.ModuleList(operators)
+        self.weights = [float(w) for w in weights]
+        self.certified = _weakest(operators) if check else "none"
+
+    @property
+    def metric(self) -> Metric:
+        return _parts(self.parts)[0].metric
+
+    @property
+    def averaged(self) -> float:
+        return sum(w * p.averaged for w, p in zip(self.weights, _parts(self.parts), strict=True))
+
+    def forward(self, u: Tensor) -> Tensor:
+        return sum((w * p(u) for w, p in zip(self.weights, self.parts, strict=True)), 0 * u)
+
+
+class Stack(Operator):
+    r"""Operators on separate blocks of coordinates; nonexpansive in the block-diagonal metric.
+
+    Args:
+        sizes: Length of each block on the last axis.
+        operators: One operator for each block.
+
+    Example:
+        >>> import torch, bmo
+        >>> R = bmo.operators.Lambda(lambda u: -u, bmo.metric.Identity())
+        >>> bmo.operators.Stack([1, 1], [R, R])(torch.ones(2))
+        tensor([-1., -1.])
+    """
+
+    def __init__(self, sizes: Sequence[int], operators: Sequence[Operator]) -> None:
+        super().__init__()
+        self.sizes = list(sizes)
+        self.parts = nn.ModuleList(operators)
+        self.certified = _weakest(operators)
+
+    @property
+    def metric(self) -> Metric:
+        return Block(self.sizes, [p.metric for p in _parts(self.parts)])
+
+    @property
+    def averaged(self) -> float:
+        return max(p.averaged for p in _parts(self.parts))
+
+    def forward(self, u: Tensor) -> Tensor:
+        blocks = zip(self.parts, u.split(self.sizes, -1), strict=True)
+        return torch.cat([part(x) for part, x in blocks], -1)
+
+
+class Conjugate(Operator):
+    r"""A Euclidean nonexpansive map carried into a metric: :math:`R^{-1} \circ N \circ R`, :math:`H = R^\top R`.
+
+    :math:`\|R^{-1}N(Ru) - R^{-1}N(Rv)\|_H = \|N(Ru) - N(Rv)\| \le \|Ru - Rv\| = \|u - v\|_H`.
+    Book: chapter 4, "Networks".
+
+    Args:
+        operator: Nonexpansive in the Euclidean metric.
+        metric: A metric, or an operator whose metric is followed while it is learned.
+
+    Raises:
+        MetricError: The operator is not claimed in the Euclidean metric.
+
+    Example:
+        >>> import torch, bmo
+        >>> N = bmo.operators.Lambda(lambda u: u.flip(-1), bmo.metric.Identity())
+        >>> D = bmo.operators.Conjugate(N, bmo.metric.Diagonal(torch.tensor([1.0, 4.0])))
+        >>> D(torch.tensor([1.0, 0.0]))
+        tensor([0.0000, 0.5000])
+    """
+
+    def __init__(self, operator: Operator, metric: Metric | Operator) -> None:
+        super().__init__()
+        weights = operator.metric.weights()
+        if weights is None or weights.numel() != 1:
+            raise MetricError(
+                "an operator nonexpansive in a multiple of the identity",
+                type(operator.metric).__name__,
+                "conjugate the Euclidean network itself",
+            )
+        self.operator = operator
+        self.certified = operator.certified
+        self._metric = metric
+
+    @property
+    def metric(self) -> Metric:
+        return self._metric.metric if isinstance(self._metric, Operator) else self._metric
+
+    @property
+    def averaged(self) -> float:
+        return self.operator.averaged
+
+    def forward(self, u: Tensor) -> Tensor:
+        metric = self.metric
+        return metric.unfactor(self.operator(metric.factor(u)))
+
+
+class Unrelaxed(Operator):
+    r"""The nonexpansive :math:`N = I + (F - I)/a` inside an a-averaged :math:`F`.
+
+    ``GKM(Unrelaxed(F), alpha=F.averaged)`` is :math:`F` itself: this is how undamped methods
+    (ISTA, say) are special cases of the scheme. Book: chapter 4.
+
+    Args:
+        operator: An averaged operator.
+
+    Raises:
+        ConditionError: The operator is nonexpansive only (a = 1), so there is nothing to undo.
+
+    Example:
+        >>> import torch, bmo
+        >>> F = bmo.operators.Lambda(lambda u: 0 * u, bmo.metric.Identity(), averaged=0.5)
+        >>> bmo.operators.Unrelaxed(F)(torch.ones(1))
+        tensor([-1.])
+    """
+
+    def __init__(self, operator: Operator) -> None:
+        super().__init__()
+        if operator.averaged >= 1:
+            raise ConditionError("an averaged operator (a < 1)", "a = 1", "use GKM(D, alpha) with D")
+        self.operator = operator
+        self.certified = operator.certified
+
+    @property
+    def metric(self) -> Metric:
+        return self.operator.metric
+
+    def forward(self, u: Tensor) -> Tensor:
+        return u + (self.operator(u) - u) / self.operator.averaged

@@ -1,0 +1,275 @@
+r"""Convex functions with their proximal operators in a metric.
+
+.. math:: \mathrm{prox}^H_g(u) = \arg\min_x\; g(x) + \tfrac12\|x - u\|_H^2
+
+Book: chapter 2. A step length is a metric: :math:`\mathrm{prox}_{\tau g}` is the proximal
+operator in ``Scaled(1 / tau)``. Where no closed form exists the metric is refused.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from bmo.errors import DomainError, MetricError
+from bmo.metric import Diagonal, Metric, Scaled
+from bmo.parameters import Positive
+from bmo.sets import Set
+
+
+def soft(u: Tensor, threshold: Tensor | float) -> Tensor:
+    r"""Soft thresholding, :math:`\mathrm{sign}(u)\max(|u| - \theta, 0)`, entry by entry.
+
+    Example:
+        >>> import torch
+        >>> from bmo.prox import soft
+        >>> soft(torch.tensor([3.0, -0.5]), 1.0)
+        tensor([2., -0.])
+    """
+    return torch.sign(u) * torch.relu(u.abs() - threshold)
+
+
+def diagonal_weights(metric: Metric, name: str) -> Tensor:
+    """The diagonal of the metric, or a :class:`~bmo.errors.MetricError` that names the function."""
+    weights = metric.weights()
+    if weights is None:
+        raise MetricError(
+            f"a diagonal metric for the proximal operator of {name}",
+            type(metric).__name__,
+            "use Scaled or Diagonal, or split the function off (PDHG, ADMM)",
+            metric,
+        )
+    return weights
+
+
+class Prox(nn.Module, ABC):
+    r"""A convex function :math:`g`; calling it computes :math:`\mathrm{prox}^H_g(u)`.
+
+    Subclasses give ``value(u)`` (one number for each point) and ``forward(u, metric)``.
+    """
+
+    @abstractmethod
+    def value(self, u: Tensor) -> Tensor:
+        """:math:`g(u)`, shape = batch shape (last axis summed)."""
+
+    @abstractmethod
+    def forward(self, u: Tensor, metric: Metric) -> Tensor:
+        r""":math:`\mathrm{prox}^H_g(u)`, same shape as ``u``."""
+
+
+class Zero(Prox):
+    r""":math:`g = 0`; the proximal operator is the identity in every metric.
+
+    Example:
+        >>> import torch, bmo
+        >>> bmo.prox.Zero()(torch.ones(2), bmo.metric.Identity())
+        tensor([1., 1.])
+    """
+
+    def value(self, u: Tensor) -> Tensor:
+        return u.new_zeros(u.shape[:-1])
+
+    def forward(self, u: Tensor, metric: Metric) -> Tensor:
+        return u
+
+
+def threshold_parameter(value: float | Tensor, learn: bool) -> nn.Module:
+    """A positive threshold: learned (softplus) or fixed."""
+    start = torch.as_tensor(value)
+    if not bool((start > 0).all()):
+        raise DomainError("a threshold > 0", f"{float(start.min())}", "use Zero for no penalty", value)
+    return Positive(start) if learn else Fixed(start)
+
+
+class Fixed(nn.Module):
+    """A value that is not learned; moves with the module and is saved with it."""
+
+    def __init__(self, value: float | Tensor) -> None:
+        super().__init__()
+        tensor = torch.as_tensor(value)
+        if not tensor.is_floating_point():
+            tensor = tensor.to(torch.get_default_dtype())
+        self.register_buffer("fixed", tensor.detach().clone())
+
+    def forward(self) -> Tensor:
+        """The value."""
+        return self.fixed
+
+
+class L1(Prox):
+    r""":math:`g(u) = \sum_i \lambda_i |u_i|`; thresholds :math:`\lambda_i / d_i` in :math:`H = \mathrm{diag}(d)`.
+
+    Args:
+        threshold: :math:`\lambda > 0`, one number or one for each coordinate.
+        learn: Make it part of omega (kept positive for every raw value).
+
+    Raises:
+        DomainError: A threshold is not positive.
+        MetricError: The metric is not diagonal.
+
+    Example:
+        >>> import torch, bmo
+        >>> g = bmo.prox.L1(1.0)
+        >>> g(torch.tensor([3.0, -0.2]), bmo.metric.Scaled(2.0))
+        tensor([2.5000, -0.0000])
+    """
+
+    def __init__(self, threshold: float | Tensor, learn: bool = False) -> None:
+        super().__init__()
+        self.threshold = threshold_parameter(threshold, learn)
+
+    def value(self, u: Tensor) -> Tensor:
+        return (self.threshold().to(u) * u.abs()).sum(-1)
+
+    def forward(self, u: Tensor, metric: Metric) -> Tensor:
+        return soft(u, self.threshold().to(u) / diagonal_weights(metric, "L1").to(u))
+
+
+class NonnegativeL1(L1):
+    r""":math:`g(u) = \sum_i \lambda_i u_i` for :math:`u \ge 0`, and :math:`+\infty` otherwise.
+
+    Example:
+        >>> import torch, bmo
+        >>> bmo.prox.NonnegativeL1(1.0)(torch.tensor([3.0, -4.0]), bmo.metric.Identity())
+        tensor([2., 0.])
+    """
+
+    def value(self, u: Tensor) -> Tensor:
+        inside = (u >= 0).all(-1)
+        return torch.where(inside, super().value(u), torch.inf)
+
+    def forward(self, u: Tensor, metric: Metric) -> Tensor:
+        return torch.relu(u - self.threshold().to(u) / diagonal_weights(metric, "L1").to(u))
+
+
+class GroupL1(Prox):
+    r""":math:`g(u) = \lambda \sum_j \|u_{G_j}\|_2` over consecutive groups of equal size.
+
+    Args:
+        threshold: :math:`\lambda > 0`.
+        group: Size of a group; divides the size of a point.
+        learn: Make the threshold part of omega.
+
+    Raises:
+        DomainError: The threshold is not positive.
+        MetricError: The metric is not a multiple of the identity.
+
+    Example:
+        >>> import torch, bmo
+        >>> bmo.prox.GroupL1(5.0, group=2)(torch.tensor([6.0, 8.0]), bmo.metric.Identity())
+        tensor([3., 4.])
+    """
+
+    def __init__(self, threshold: float | Tensor, group: int, learn: bool = False) -> None:
+        super().__init__()
+        self.threshold = threshold_parameter(threshold, learn)
+        self.group = group
+
+    def _grouped(self, u: Tensor) -> Tensor:
+        return u.reshape(*u.shape[:-1], -1, self.group)
+
+    def value(self, u: Tensor) -> Tensor:
+        return self.threshold().to(u) * self._grouped(u).norm(dim=-1).sum(-1)
+
+    def forward(self, u: Tensor, metric: Metric) -> Tensor:
+        weight = diagonal_weights(metric, "GroupL1")
+        if weight.numel() != 1:
+            raise MetricError("a multiple of the identity", "a diagonal metric", "use Scaled")
+        groups = self._grouped(u)
+        length = groups.norm(dim=-1, keepdim=True)
+        cut = self.threshold().to(u) / weight.to(u)
+        tiny = torch.finfo(u.dtype).tiny
+        return (groups * torch.relu(1 - cut / length.clamp_min(tiny))).reshape(u.shape)
+
+
+class SquaredL2(Prox):
+    r""":math:`g(u) = \tfrac{\lambda}{2}\|u - c\|^2`; solved entry by entry in a diagonal metric.
+
+    Args:
+        weight: :math:`\lambda > 0`.
+        center: :math:`c`, broadcasts against a point.
+        learn: Make the weight part of omega.
+
+    Example:
+        >>> import torch, bmo
+        >>> bmo.prox.SquaredL2(1.0)(torch.tensor([4.0]), bmo.metric.Identity())
+        tensor([2.])
+    """
+
+    def __init__(
+        self, weight: float | Tensor, center: Tensor | float = 0.0, learn: bool = False
+    ) -> None:
+        super().__init__()
+        self.weight = threshold_parameter(weight, learn)
+        self.center = Fixed(center)
+
+    def value(self, u: Tensor) -> Tensor:
+        return (self.weight().to(u) / 2 * (u - self.center().to(u)) ** 2).sum(-1)
+
+    def forward(self, u: Tensor, metric: Metric) -> Tensor:
+        d, w = diagonal_weights(metric, "SquaredL2").to(u), self.weight().to(u)
+        return (d * u + w * self.center().to(u)) / (d + w)
+
+
+class Indicator(Prox):
+    r""":math:`g(u) = 0` on a set, :math:`+\infty` outside; the proximal operator projects in the metric.
+
+    Args:
+        domain: A set of :mod:`bmo.sets`.
+
+    Example:
+        >>> import torch, bmo
+        >>> bmo.prox.Indicator(bmo.sets.Box(0.0, 1.0))(torch.tensor([2.0]), bmo.metric.Identity())
+        tensor([1.])
+    """
+
+    def __init__(self, domain: Set) -> None:
+        super().__init__()
+        self.domain = domain
+
+    def value(self, u: Tensor) -> Tensor:
+        return torch.where(self.domain.contains(u), 0.0, torch.inf).to(u)
+
+    def forward(self, u: Tensor, metric: Metric) -> Tensor:
+        return self.domain.project(u, metric)
+
+
+class Conjugate(Prox):
+    r"""The convex conjugate :math:`g^*`, by Moreau's identity in the metric.
+
+    .. math:: \mathrm{prox}^H_{g^*}(u) = u - H^{-1}\,\mathrm{prox}^{H^{-1}}_g(Hu)
+
+    Args:
+        function: :math:`g`; its proximal operator must accept the inverse metric (diagonal here).
+
+    Example:
+        >>> import torch, bmo
+        >>> g = bmo.prox.Conjugate(bmo.prox.L1(1.0))  # the indicator of |u| <= 1
+        >>> g(torch.tensor([3.0, 0.5]), bmo.metric.Identity())
+        tensor([1.0000, 0.5000])
+    """
+
+    def __init__(self, function: Prox) -> None:
+        super().__init__()
+        self.function = function
+
+    def value(self, u: Tensor) -> Tensor:
+        raise DomainError(
+            "a function whose conjugate has a closed form",
+            type(self.function).__name__,
+            "evaluate the primal function and use the Fenchel inequality",
+        )
+
+    def forward(self, u: Tensor, metric: Metric) -> Tensor:
+        d = diagonal_weights(metric, "a conjugate").to(u)
+        return u - self.function(d * u, inverse_diagonal(metric)) / d
+
+
+def inverse_diagonal(metric: Metric) -> Metric:
+    """The metric :math:`H^{-1}` of a diagonal :math:`H`."""
+    d = diagonal_weights(metric, "a conjugate")
+    if d.dim() == 0:
+        return Scaled(1 / d, metric.event_dims, check=False)
+    return Diagonal(1 / d, metric.event_dims, check=False)

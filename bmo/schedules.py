@@ -1,0 +1,93 @@
+r"""Step-size schedules :math:`s_1 \ge s_2 \ge \dots > 0` of Algorithm 1.
+
+Book: chapter 6. The theorems ask for nonincreasing :math:`s_k \to 0` with
+:math:`\sum s_k = \infty`; the default :math:`s_k = s/(k+1)^p` with :math:`0 < p \le 1` has both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from bmo.errors import ScheduleError
+
+Schedule = Callable[[int], float]
+
+
+class PowerSchedule:
+    r""":math:`s_k = s/(k+1)^p`, :math:`k = 1, 2, \dots`; made by :func:`schedule`."""
+
+    def __init__(self, s: float, p: float) -> None:
+        self.s, self.p = s, p
+
+    def __call__(self, k: int) -> float:
+        return self.s / (k + 1) ** self.p
+
+    def __repr__(self) -> str:
+        return f"schedule({self.s:g}, p={self.p:g})"
+
+
+def schedule(s: float, p: float = 1.0) -> PowerSchedule:
+    r""":math:`s_k = s/(k+1)^p`.
+
+    Args:
+        s: Scale > 0 (the first step is :math:`s/2^p`).
+        p: Exponent in [0, 1]; 0 is a constant step, which leaves a bias of order s.
+
+    Raises:
+        ScheduleError: ``s`` is not finite and positive, or ``p`` is outside [0, 1].
+
+    Example:
+        >>> import bmo
+        >>> steps = bmo.schedule(1.0)
+        >>> steps(1), steps(3)
+        (0.5, 0.25)
+    """
+    if not 0 < s < math.inf:
+        raise ScheduleError("a scale s > 0", f"s = {s}", "0.5 / L is a start", s)
+    if not 0 <= p <= 1:
+        raise ScheduleError(
+            "an exponent p in [0, 1]",
+            f"p = {p}",
+            "use p <= 1: with p > 1 the steps sum to a finite number and stop short of the solution",
+            p,
+        )
+    return PowerSchedule(float(s), float(p))
+
+
+def as_steps(steps: Schedule | Sequence[float] | float, count: int) -> list[float]:
+    r"""The numbers :math:`s_1, \dots, s_K`, checked to be positive and nonincreasing.
+
+    Args:
+        steps: A function of k = 1, 2, ..., a sequence of at least ``count`` numbers, or one number.
+        count: :math:`K`.
+
+    Raises:
+        ScheduleError: A step is not finite and positive, or larger than the one before, or missing.
+
+    Example:
+        >>> from bmo.schedules import as_steps
+        >>> as_steps(0.5, 3)
+        [0.5, 0.5, 0.5]
+    """
+    if callable(steps):
+        values = [float(steps(k)) for k in range(1, count + 1)]
+    elif isinstance(steps, (int, float)):
+        values = [float(steps)] * count
+    else:
+        values = [float(s) for s in steps][:count]
+    if len(values) < count:
+        raise ScheduleError(
+            f"{count} step sizes", f"{len(values)}", "give one for each step, or a function of k"
+        )
+    for k, s in enumerate(values, 1):
+        if not 0 < s < math.inf:
+            raise ScheduleError("positive steps", f"s_{k} = {s}", "bmo.schedule(s) is positive", s)
+        if k > 1 and s > values[k - 2] * (1 + 1e-12):
+            raise ScheduleError(
+                "nonincreasing steps",
+                f"s_{k} = {s:g} after s_{k - 1} = {values[k - 2]:g}",
+                "sort them, or use bmo.schedule(s, p)",
+                s,
+            )
+    return values

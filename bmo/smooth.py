@@ -1,0 +1,162 @@
+r"""Smooth convex functions f: value, gradient, and the curvature that limits the step.
+
+Book: chapter 4. A forward step :math:`u - H^{-1}\nabla f(u)` is nonexpansive in :math:`H` exactly
+when :math:`\nabla^2 f \preceq 2H`, so what matters is the curvature *in the metric*,
+:math:`\lambda_{\max}(H^{-1/2}\nabla^2 f H^{-1/2})`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from bmo.errors import NonFiniteError, ShapeError
+from bmo.metric import Metric
+
+
+class Smooth(nn.Module, ABC):
+    """A convex function with Lipschitz gradient. Calling it returns the gradient."""
+
+    @abstractmethod
+    def value(self, u: Tensor) -> Tensor:
+        """:math:`f(u)`, shape = batch shape."""
+
+    @abstractmethod
+    def forward(self, u: Tensor) -> Tensor:
+        r""":math:`\nabla f(u)`, same shape as ``u``."""
+
+    @abstractmethod
+    def curvature(self, metric: Metric) -> Tensor:
+        r""":math:`\sup_u \lambda_{\max}(H^{-1/2}\nabla^2 f(u)H^{-1/2})`, or an upper bound on it."""
+
+
+class LeastSquares(Smooth):
+    r""":math:`f(u) = \tfrac12\|Au - b\|^2`.
+
+    Args:
+        A: Matrix of shape (m, n).
+        b: Data, shape (m,) or (batch, m): one data vector for each point.
+        check: Refuse NaN and infinity in the data.
+
+    Raises:
+        ShapeError: ``b`` does not fit ``A``.
+        NonFiniteError: NaN or infinity in ``A`` or ``b``.
+
+    Example:
+        >>> import torch, bmo
+        >>> f = bmo.LeastSquares(torch.eye(2), torch.tensor([1.0, 2.0]))
+        >>> f(torch.zeros(2)).detach()
+        tensor([-1., -2.])
+        >>> float(f.curvature(bmo.metric.Scaled(2.0)))
+        0.5
+    """
+
+    def __init__(self, A: Tensor, b: Tensor, check: bool = True) -> None:
+        super().__init__()
+        if A.dim() != 2 or b.shape[-1] != A.shape[0]:
+            raise ShapeError(
+                "A of shape (m, n) and b of shape (..., m)",
+                f"A {tuple(A.shape)}, b {tuple(b.shape)}",
+                "transpose A, or pass the data with its last axis of length m",
+            )
+        if check and not bool(torch.isfinite(A).all() and torch.isfinite(b).all()):
+            raise NonFiniteError("finite A and b", "NaN or infinity", "clean the data first", b)
+        self.register_buffer("A", A)
+        self.register_buffer("b", b)
+        self.A: Tensor
+        self.b: Tensor
+
+    def value(self, u: Tensor) -> Tensor:
+        return 0.5 * (u @ self.A.mT - self.b).square().sum(-1)
+
+    def forward(self, u: Tensor) -> Tensor:
+        return (u @ self.A.mT - self.b) @ self.A
+
+    def curvature(self, metric: Metric) -> Tensor:
+        # singular values of A R^{-1}, with H = R^T R: rows of A R^{-1} solve R^T y = a
+        weights = metric.weights()
+        if weights is not None:
+            return torch.linalg.matrix_norm(self.A / weights.to(self.A).sqrt(), 2) ** 2
+        root = metric.unfactor(torch.eye(self.A.shape[1]).to(self.A))  # rows are R^{-1} e_i
+        return torch.linalg.matrix_norm(self.A @ root.mT, 2) ** 2
+
+
+class Quadratic(Smooth):
+    r""":math:`f(u) = \tfrac12 u^\top Q u - c^\top u` with :math:`Q` symmetric positive semidefinite.
+
+    Args:
+        Q: Matrix of shape (n, n).
+        c: Vector of shape (n,) or (batch, n).
+
+    Raises:
+        ShapeError: The shapes do not fit, or ``Q`` is not symmetric.
+
+    Example:
+        >>> import torch, bmo
+        >>> bmo.smooth.Quadratic(torch.eye(2), torch.ones(2))(torch.ones(2))
+        tensor([0., 0.])
+    """
+
+    def __init__(self, Q: Tensor, c: Tensor) -> None:
+        super().__init__()
+        square = Q.dim() == 2 and Q.shape[0] == Q.shape[1] == c.shape[-1]
+        if not square or not torch.allclose(Q, Q.mT):
+            raise ShapeError(
+                "a symmetric Q of shape (n, n) and c of shape (..., n)",
+                f"Q {tuple(Q.shape)}, c {tuple(c.shape)}",
+                "use (Q + Q.mT) / 2",
+                Q,
+            )
+        self.register_buffer("Q", Q)
+        self.register_buffer("c", c)
+        self.Q: Tensor
+        self.c: Tensor
+
+    def value(self, u: Tensor) -> Tensor:
+        return 0.5 * (u * (u @ self.Q)).sum(-1) - (self.c * u).sum(-1)
+
+    def forward(self, u: Tensor) -> Tensor:
+        return u @ self.Q - self.c
+
+    def curvature(self, metric: Metric) -> Tensor:
+        half = metric.unfactor(torch.eye(self.Q.shape[0]).to(self.Q))
+        return torch.linalg.eigvalsh(half @ self.Q @ half.mT)[-1]
+
+
+class Gradient(Smooth):
+    r"""A smooth function given by its value, with a known bound :math:`L` on :math:`\|\nabla^2 f\|`.
+
+    The gradient comes from automatic differentiation.
+
+    Args:
+        function: Maps points (..., n) to values (...).
+        lipschitz: :math:`L > 0`, in the Euclidean metric.
+
+    Example:
+        >>> import torch, bmo
+        >>> f = bmo.smooth.Gradient(lambda u: u.cos().sum(-1), lipschitz=1.0)
+        >>> f(torch.zeros(2)).detach()
+        tensor([-0., -0.])
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor], lipschitz: float) -> None:
+        super().__init__()
+        self.function = function
+        self.lipschitz = lipschitz
+
+    def value(self, u: Tensor) -> Tensor:
+        return self.function(u)
+
+    def forward(self, u: Tensor) -> Tensor:
+        keep = torch.is_grad_enabled()
+        with torch.enable_grad():
+            point = u if u.requires_grad else u.detach().requires_grad_()
+            (grad,) = torch.autograd.grad(self.value(point).sum(), point, create_graph=keep)
+        return grad
+
+    def curvature(self, metric: Metric) -> Tensor:
+        low, _ = metric.bounds()
+        return torch.tensor(self.lipschitz / low)
