@@ -88,7 +88,8 @@ def random_orthogonal(n: int, rng: Generator, dtype: torch.dtype = torch.float64
     """
     _at_least(1, n=n)
     q, r = torch.linalg.qr(torch.randn(n, n, generator=rng, dtype=dtype, device=rng.device))
-    return q * torch.sign(r.diagonal())
+    signed: Tensor = q * torch.sign(r.diagonal())
+    return signed
 
 
 def random_spd(
@@ -174,7 +175,8 @@ def nonexpansive_matrix(H: Tensor, rng: Generator, norm: float = 1.0) -> Tensor:
     root = values.sqrt()
     q = random_orthogonal(H.shape[0], rng, H.dtype)
     inner = vectors.T @ q @ vectors
-    return norm * (vectors / root) @ inner @ (vectors * root).T
+    linear: Tensor = norm * (vectors / root) @ inner @ (vectors * root).T
+    return linear
 
 
 def _at_least(least: int, **sizes: int) -> None:
