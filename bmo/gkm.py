@@ -157,7 +157,7 @@ def _nonfinite(
         raise NonFiniteError(
             "finite iterates",
             f"NaN or infinity at step {step + 1}",
-            "check the operator's condition (bmo.certify.nonexpansive); value holds the result so far",
+            "check the operator with bmo.certify.nonexpansive; value holds the result so far",
             result,
         )
     return result

@@ -82,7 +82,8 @@ class Inner(nn.Module):
         mu: Weight of the upper step in [0, 1); 0 is plain training.
         steps: :math:`s_k`: a schedule, a sequence, or one number.
         domain: :math:`U` (all of space by default).
-        upper_lipschitz: :math:`L_\ell`, if known: then :math:`s_1 \le 2\lambda_{lb}/L_\ell` is checked.
+        upper_lipschitz: :math:`L_\ell`, if known: then it is checked that
+            :math:`s_1 \le 2\lambda_{lb}/L_\ell`.
         check: Refuse violated conditions.
 
     Raises:
@@ -216,10 +217,12 @@ class Inner(nn.Module):
 
 
 class AnchoredInner(Inner):
-    r"""BMO-H: the inner loop with an anchor (Halpern), :math:`w^k = \frac{1}{k+1}w^0 + \frac{k}{k+1}F_s(w^{k-1})`.
+    r"""BMO-H: the inner loop with an anchor (Halpern).
 
-    One line more than Algorithm 1; ``steps`` is one number :math:`s`. Book: chapter 6 introduces it,
-    chapter 14 proves what it gains. Ours, not the paper's.
+    .. math:: w^k = \tfrac{1}{k+1}w^0 + \tfrac{k}{k+1}F_s(w^{k-1})
+
+    One line more than Algorithm 1; ``steps`` is one number :math:`s`. Book: chapter 6
+    introduces it, chapter 14 proves what it gains. Ours, not the paper's.
 
     Example:
         >>> import torch, bmo

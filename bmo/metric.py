@@ -1,4 +1,4 @@
-r"""Metrics: the inner product :math:`\langle u, v\rangle_H = u^\top H v` in which steps do not expand.
+r"""Metrics: the inner product :math:`\langle u, v\rangle_H = u^\top H v` of the iteration.
 
 Book: chapter 2. A metric acts on the last ``event_dims`` axes of a tensor; all axes
 before them are batch. Every metric offers ``apply`` (:math:`Hu`), ``solve``
@@ -61,7 +61,7 @@ class Metric(ABC):
         r"""The smallest and largest eigenvalue, :math:`\lambda_{lb}` and :math:`\lambda_{ub}`."""
 
     def weights(self) -> Tensor | None:
-        """The diagonal of :math:`H` (broadcasts against a point) if it is diagonal, else ``None``."""
+        """The diagonal of :math:`H` (broadcasts against a point), or ``None`` if there is none."""
         return None
 
     def check(self, u: Tensor) -> None:
@@ -87,7 +87,7 @@ class Metric(ABC):
         return (u * self.apply(v)).flatten(-self.event_dims).sum(-1)
 
     def norm(self, u: Tensor) -> Tensor:
-        r""":math:`\|u\|_H`, computed as :math:`\|Ru\|` so that it is never the root of a negative."""
+        r""":math:`\|u\|_H`, computed as :math:`\|Ru\|`: never the root of a negative number."""
         self.check(u)
         return self.factor(u).flatten(-self.event_dims).norm(dim=-1)
 
@@ -297,7 +297,7 @@ class Block(Metric):
     Args:
         sizes: Length of each block along axis ``dim``.
         metrics: One metric for each block, all with the same ``event_dims``.
-        dim: The axis along which the blocks are concatenated (-1 for vectors, -3 for image channels).
+        dim: The axis along which the blocks are joined (-1 for vectors, -3 for image channels).
 
     Raises:
         MetricError: Numbers of sizes and metrics differ, or a metric has another size.

@@ -73,10 +73,12 @@ class Spectral(Metric):
 
 
 class PrimalDual(Metric):
-    r"""The metric of PDHG, :math:`H = \begin{pmatrix}\tau^{-1}I & -K^\top\\ -K & \sigma^{-1}I\end{pmatrix}`.
+    r"""The metric of PDHG.
+
+    .. math:: H = \begin{pmatrix}\tau^{-1}I & -K^\top\\ -K & \sigma^{-1}I\end{pmatrix}
 
     With :math:`S = \tau^{-1}I - \sigma K^\top K` one has
-    :math:`\|(x, y)\|_H^2 = \|x\|_S^2 + \sigma^{-1}\|y - \sigma Kx\|^2`: that is the factor used here.
+    :math:`\|(x, y)\|_H^2 = \|x\|_S^2 + \sigma^{-1}\|y - \sigma Kx\|^2`: the factor used here.
 
     Args:
         K: Matrix of shape (m, n); points are ``(x, y)`` concatenated, of size n + m.

@@ -59,7 +59,7 @@ class Positive(nn.Module):
 
 
 class Interval(nn.Module):
-    r"""A tensor with entries in :math:`[\text{low}, \text{high}]`, a scaled sigmoid of a raw parameter.
+    r"""A tensor with entries between ``low`` and ``high``: a scaled sigmoid of a raw parameter.
 
     Args:
         value: Initial value, strictly inside.

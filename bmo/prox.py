@@ -79,7 +79,9 @@ def threshold_parameter(value: float | Tensor, learn: bool) -> nn.Module:
     """A positive threshold: learned (softplus) or fixed."""
     start = torch.as_tensor(value)
     if not bool((start > 0).all()):
-        raise DomainError("a threshold > 0", f"{float(start.min())}", "use Zero for no penalty", value)
+        raise DomainError(
+            "a threshold > 0", f"{float(start.min())}", "use Zero for no penalty", value
+        )
     return Positive(start) if learn else Fixed(start)
 
 
@@ -93,13 +95,17 @@ class Fixed(nn.Module):
             tensor = tensor.to(torch.get_default_dtype())
         self.register_buffer("fixed", tensor.detach().clone())
 
+        self.fixed: Tensor
+
     def forward(self) -> Tensor:
         """The value."""
         return self.fixed
 
 
 class L1(Prox):
-    r""":math:`g(u) = \sum_i \lambda_i |u_i|`; thresholds :math:`\lambda_i / d_i` in :math:`H = \mathrm{diag}(d)`.
+    r""":math:`g(u) = \sum_i \lambda_i |u_i|`.
+
+    The thresholds are :math:`\lambda_i / d_i` in :math:`H = \mathrm{diag}(d)`.
 
     Args:
         threshold: :math:`\lambda > 0`, one number or one for each coordinate.
@@ -214,7 +220,9 @@ class SquaredL2(Prox):
 
 
 class Indicator(Prox):
-    r""":math:`g(u) = 0` on a set, :math:`+\infty` outside; the proximal operator projects in the metric.
+    r""":math:`g(u) = 0` on a set, :math:`+\infty` outside.
+
+    The proximal operator is the projection in the metric.
 
     Args:
         domain: A set of :mod:`bmo.sets`.

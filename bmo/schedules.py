@@ -49,7 +49,7 @@ def schedule(s: float, p: float = 1.0) -> PowerSchedule:
         raise ScheduleError(
             "an exponent p in [0, 1]",
             f"p = {p}",
-            "use p <= 1: with p > 1 the steps sum to a finite number and stop short of the solution",
+            "use p <= 1: with p > 1 the steps have a finite sum and stop short of the solution",
             p,
         )
     return PowerSchedule(float(s), float(p))

@@ -36,7 +36,7 @@ class Set(ABC):
         return self.nearest(u) if weights.numel() == 1 else None
 
     def project(self, u: Tensor, metric: Metric, tol: float = 1e-10) -> Tensor:
-        r""":math:`\mathrm{Proj}_{U,H}(u)`, same shape as ``u``; differentiable in ``u`` and :math:`H`.
+        r""":math:`\mathrm{Proj}_{U,H}(u)`, shape of ``u``; differentiable in ``u`` and :math:`H`.
 
         Args:
             u: Points, shape (..., n).
@@ -144,7 +144,9 @@ class Ball(Set):
     def nearest(self, u: Tensor) -> Tensor:
         offset = u - self.center.to(u)
         length = offset.norm(dim=-1, keepdim=True).clamp_min(self.radius)
-        return torch.where(length > self.radius, self.center.to(u) + offset * self.radius / length, u)
+        return torch.where(
+            length > self.radius, self.center.to(u) + offset * self.radius / length, u
+        )
 
     def contains(self, u: Tensor, tol: float = 1e-9) -> Tensor:
         return (u - self.center.to(u)).norm(dim=-1) <= self.radius + tol
@@ -196,7 +198,11 @@ class Product(Set):
             return self.nearest(u)
         cut = weights.split(self.sizes, -1)
         done = [s.diagonal(p, w) for s, p, w in zip(self.factors, self._split(u), cut, strict=True)]
-        return None if any(d is None for d in done) else torch.cat([d for d in done if d is not None], -1)
+        return (
+            None
+            if any(d is None for d in done)
+            else torch.cat([d for d in done if d is not None], -1)
+        )
 
     def project(self, u: Tensor, metric: Metric, tol: float = 1e-10) -> Tensor:
         if isinstance(metric, Block) and metric.sizes == self.sizes:
@@ -208,8 +214,8 @@ class Product(Set):
 def project_numerically(domain: Set, u: Tensor, metric: Metric, tol: float) -> Tensor:
     r"""Minimise :math:`\tfrac12\|x - u\|_H^2` over the set by accelerated projected gradients.
 
-    The result solves :math:`x = P_U(x - t H (x - u))` with :math:`t = 1/\lambda_{ub}`; its derivative
-    is that of this equation (implicit differentiation), so no iterate is stored.
+    The result solves :math:`x = P_U(x - t H (x - u))` with :math:`t = 1/\lambda_{ub}`; its
+    derivative is that of this equation (implicit differentiation), so no iterate is stored.
 
     Args:
         domain: The set; only its Euclidean projection is used.
@@ -245,9 +251,7 @@ def project_numerically(domain: Set, u: Tensor, metric: Metric, tol: float) -> T
     return _differentiable_fixed_point(move, x, ratio**2)
 
 
-def _differentiable_fixed_point(
-    move: Callable[[Tensor], Tensor], x: Tensor, gap: float
-) -> Tensor:
+def _differentiable_fixed_point(move: Callable[[Tensor], Tensor], x: Tensor, gap: float) -> Tensor:
     """Attach to a solved ``x = move(x)`` the derivative that this equation defines."""
     if not torch.is_grad_enabled():
         return x
@@ -270,5 +274,3 @@ def _differentiable_fixed_point(
 
     out.register_hook(adjoint)
     return out
-
-

@@ -30,7 +30,7 @@ class Smooth(nn.Module, ABC):
 
     @abstractmethod
     def curvature(self, metric: Metric) -> Tensor:
-        r""":math:`\sup_u \lambda_{\max}(H^{-1/2}\nabla^2 f(u)H^{-1/2})`, or an upper bound on it."""
+        r""":math:`\sup_u \lambda_{\max}(H^{-1/2}\nabla^2 f(u)H^{-1/2})`, or an upper bound."""
 
 
 class LeastSquares(Smooth):
@@ -85,7 +85,7 @@ class LeastSquares(Smooth):
 
 
 class Quadratic(Smooth):
-    r""":math:`f(u) = \tfrac12 u^\top Q u - c^\top u` with :math:`Q` symmetric positive semidefinite.
+    r""":math:`f(u) = \tfrac12 u^\top Q u - c^\top u`, :math:`Q` symmetric positive semidefinite.
 
     Args:
         Q: Matrix of shape (n, n).
@@ -127,7 +127,7 @@ class Quadratic(Smooth):
 
 
 class Gradient(Smooth):
-    r"""A smooth function given by its value, with a known bound :math:`L` on :math:`\|\nabla^2 f\|`.
+    r"""A smooth function given by its value, with a bound :math:`L` on :math:`\|\nabla^2 f\|`.
 
     The gradient comes from automatic differentiation.
 

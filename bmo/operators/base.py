@@ -58,7 +58,9 @@ class Operator(nn.Module, ABC):
         for name, value in data.items():
             if not _set_buffer(clone, name, value):
                 known = sorted({n.rsplit(".", 1)[-1] for n, _ in self.named_buffers()})
-                raise ConditionError(f"one of the data {known}", name, "use a name of this operator")
+                raise ConditionError(
+                    f"one of the data {known}", name, "use a name of this operator"
+                )
         return clone
 
 
@@ -80,7 +82,12 @@ def _set_buffer(module: nn.Module, name: str, value: Tensor) -> bool:
 
 def same_metric(first: Metric, second: Metric, tol: float = 1e-9) -> bool:
     """Whether two metrics act alike, tested on the unit vectors (or one random point if large)."""
-    if first.event_dims != second.event_dims or first.size != second.size and first.size and second.size:
+    if (
+        first.event_dims != second.event_dims
+        or first.size != second.size
+        and first.size
+        and second.size
+    ):
         return False
     w1, w2 = first.weights(), second.weights()
     if w1 is not None and w2 is not None:
@@ -89,7 +96,9 @@ def same_metric(first: Metric, second: Metric, tol: float = 1e-9) -> bool:
     generator = torch.Generator().manual_seed(0)
     u = torch.randn(4, *([size] * first.event_dims), dtype=torch.float64, generator=generator)
     like = first.apply(u.to(torch.get_default_dtype())).double()
-    return bool(torch.allclose(like, second.apply(u.to(torch.get_default_dtype())).double(), rtol=tol))
+    return bool(
+        torch.allclose(like, second.apply(u.to(torch.get_default_dtype())).double(), rtol=tol)
+    )
 
 
 class Lambda(Operator):

@@ -72,7 +72,7 @@ class Composition(Operator):
 
 
 def require_one_metric(operators: Sequence[Operator]) -> None:
-    """Raise :class:`~bmo.errors.MetricError` if two operators are nonexpansive in different metrics."""
+    """Raise :class:`~bmo.errors.MetricError` if two operators have different metrics."""
     for other in operators[1:]:
         if not same_metric(operators[0].metric, other.metric):
             raise MetricError(
@@ -163,8 +163,9 @@ class Stack(Operator):
 
 
 class Conjugate(Operator):
-    r"""A Euclidean nonexpansive map carried into a metric: :math:`R^{-1} \circ N \circ R`, :math:`H = R^\top R`.
+    r"""A Euclidean nonexpansive map carried into a metric.
 
+    It is :math:`R^{-1} \circ N \circ R` with :math:`H = R^\top R`:
     :math:`\|R^{-1}N(Ru) - R^{-1}N(Rv)\|_H = \|N(Ru) - N(Rv)\| \le \|Ru - Rv\| = \|u - v\|_H`.
     Book: chapter 4, "Networks".
 
@@ -231,7 +232,9 @@ class Unrelaxed(Operator):
     def __init__(self, operator: Operator) -> None:
         super().__init__()
         if operator.averaged >= 1:
-            raise ConditionError("an averaged operator (a < 1)", "a = 1", "use GKM(D, alpha) with D")
+            raise ConditionError(
+                "an averaged operator (a < 1)", "a = 1", "use GKM(D, alpha) with D"
+            )
         self.operator = operator
         self.certified = operator.certified
 

@@ -51,7 +51,8 @@ class ProximalGradient(Operator):
         check: Refuse a violated condition. ``False`` exists to show what then happens.
 
     Raises:
-        ConditionError: The condition is violated, or not exactly one of ``step`` and ``metric`` is given.
+        ConditionError: The condition is violated, or not exactly one of ``step`` and
+            ``metric`` is given.
 
     Example:
         >>> import torch, bmo
@@ -71,7 +72,9 @@ class ProximalGradient(Operator):
     ) -> None:
         super().__init__()
         if (step is None) == (metric is None):
-            raise ConditionError("either step or metric", "both or none", "give exactly one of them")
+            raise ConditionError(
+                "either step or metric", "both or none", "give exactly one of them"
+            )
         self.smooth = smooth
         self.prior = prior if prior is not None else Zero()
         self._metric = metric if metric is not None else Scaled(1 / torch.as_tensor(step))
