@@ -1,0 +1,32 @@
+# make book   set up and build the book          make notebooks  run the notebooks again, in place
+# make test   set up and pass every test         make lab        open JupyterLab
+BIN := .venv/bin
+STAMP := .venv/.stamp
+export OMP_NUM_THREADS := 1
+
+.PHONY: book test notebooks lab clean
+
+book: $(STAMP)
+	$(BIN)/python tests/tools/build_book.py
+
+test: $(STAMP)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(MAKE) book
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-fail-under=95 --nbval \
+	  --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with=tests/nbval.cfg bmo tests notebooks
+
+notebooks: $(STAMP)
+	$(BIN)/python tests/tools/run_notebooks.py
+
+lab: $(STAMP)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[lab]'
+	$(BIN)/jupyter lab
+
+$(STAMP): pyproject.toml constraints.txt
+	python3 -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[book,test]'
+	touch $@
+
+clean:
+	rm -rf .venv _build .pytest_cache .mypy_cache .ruff_cache .coverage
