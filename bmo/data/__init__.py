@@ -4,11 +4,11 @@ Three kinds, in three modules:
 
 * :mod:`bmo.data.registry`: public test sets. The project ships none of them; it knows where
   each is published and what its sha256 is, and refuses anything else.
-* :mod:`bmo.data.images`: reading them as tensors, and the pictures inside scikit-image's wheel.
+* :mod:`bmo.data.reading`: reading them as tensors, and the pictures inside scikit-image's wheel.
 * :mod:`bmo.data.synthetic`: seeded sparse codes, metrics and nonexpansive matrices.
 """
 
-from bmo.data.images import (
+from bmo.data.reading import (
     TEST_PICTURES,
     TRAIN_PICTURES,
     gray,
