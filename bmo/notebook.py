@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from importlib import metadata
 from typing import Any, Literal, NamedTuple
 
 from bmo.errors import BMOError, DomainError
-
-DISTRIBUTION = "bmo-book"
+from bmo.record import project_address
 
 FIRST_CELL = """import sys
 
@@ -52,10 +50,12 @@ class Verdict(NamedTuple):
     @property
     def holds(self) -> bool:
         """Whether the relation is true; NaN never holds."""
-        slack = self.tolerance * max(1.0, abs(self.guaranteed))
-        difference = self.measured - self.guaranteed
-        if self.measured == self.guaranteed:  # covers two infinities
-            return self.relation in ("<=", ">=", "=")
+        # An infinite guarantee needs no slack (0 times infinity would be NaN).
+        size = abs(self.guaranteed)
+        slack = 0.0 if math.isinf(size) else self.tolerance * max(1.0, size)
+        # Two equal infinities have no difference (it would be NaN).
+        same = self.measured == self.guaranteed
+        difference = 0.0 if same else self.measured - self.guaranteed
         answers = {
             "<=": difference <= slack,
             ">=": difference >= -slack,
@@ -73,41 +73,17 @@ class Verdict(NamedTuple):
         return answers[self.relation]
 
 
-def address() -> str:
-    """Return the project's address, as the installed distribution states it.
-
-    It stands once, under ``[project.urls]`` of pyproject.toml.
-
-    Raises:
-        BMOError: The package is not installed, or states no address.
-
-    Example:
-        >>> address().startswith("https://")
-        True
-    """
-    try:
-        urls = metadata.metadata(DISTRIBUTION).get_all("Project-URL") or []
-    except metadata.PackageNotFoundError:
-        urls = []
-    for url in urls:
-        name, _, value = url.partition(", ")
-        if name == "Repository":
-            return value
-    raise BMOError(
-        f"the distribution {DISTRIBUTION} installed, with a Repository address",
-        "none",
-        "install the project with pip, or run `make book` in its folder",
-    )
-
-
 def first_cell() -> str:
     """Return the text of a notebook's first cell: in Colab, it installs the package.
+
+    Raises:
+        RecordError: The package is not installed, so its address is not known.
 
     Example:
         >>> print(first_cell().splitlines()[0])
         import sys
     """
-    return FIRST_CELL.format(address=address()).rstrip("\n")
+    return FIRST_CELL.format(address=project_address()).rstrip("\n")
 
 
 def setup(seed: int = 0) -> None:

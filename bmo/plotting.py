@@ -34,7 +34,7 @@ ROLES: dict[str, dict[str, Any]] = {
 }
 """What a line means, and how it is drawn."""
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "figure.dpi": 160,
     "figure.figsize": (WIDTH, 3.0),
     "figure.facecolor": "white",

@@ -46,7 +46,7 @@ def formulas(html: Path) -> list[dict[str, Any]]:
     found = []
     for path in html_pages(html):
         for tag in page(path).soup.select("span.math, div.math"):
-            text = "".join(str(part) for part in tag.children if part.name is None).strip()
+            text = "".join(str(part) for part in tag.find_all(string=True, recursive=False)).strip()
             bare = text[2:-2].strip() if text[:2] in (r"\(", r"\[") else text
             found.append({"page": path.name, "tex": bare, "display": text[:2] != r"\("})
     return found
