@@ -1,0 +1,1 @@
+"""Problems of the book, each with its data, step D, upper objective and metric."""
