@@ -7,6 +7,7 @@ import http.server
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -178,6 +179,7 @@ def test_two_writers_never_mix(tmp_path: Path) -> None:
         if path.exists():
             content = path.read_bytes()
             assert content in (b"a" * 50_000, b"b" * 50_000)
+        time.sleep(0.002)
     for writer in writers:
         writer.join()
         assert writer.exitcode == 0

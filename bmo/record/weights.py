@@ -61,14 +61,14 @@ def save_weights(weights: nn.Module | Mapping[str, Tensor], path: Path | str) ->
 
 
 def load_weights(path: Path | str, sha256: str) -> dict[str, Tensor]:
-    """Read weights whose file has this sha256, onto the CPU.
+    """Read weights whose file has this sha256, onto the CPU, sorted by name.
 
     Raises:
         RecordError: Missing, altered, or not a safetensors file.
     """
     path = check(Path(path), sha256, source="the run that made it", error=RecordError)
     try:
-        return dict(safetensors.load(path.read_bytes()))
+        return dict(sorted(safetensors.load(path.read_bytes()).items()))
     except SafetensorError as problem:
         raise RecordError(
             f"a safetensors file {path}", str(problem), "save it again", str(path)
