@@ -1,7 +1,7 @@
 r"""One step of Algorithm 1, :math:`u^k = F_{s_k}(u^{k-1})`: Lemmas 2, 2+, 3, 4 and 5.
 
-Book: chapter 6. Norms are those of :math:`H_\omega`. ``slope`` is :math:`G = \max_U\|g\|`, ``alpha`` and ``mu``
-are those of the scheme, ``step`` is :math:`s_k`, and "gap" means
+Book: chapter 6. Norms are those of :math:`H_\omega`. ``slope`` is :math:`G = \max_U\|g\|`,
+``alpha`` and ``mu`` are those of the scheme, ``step`` is :math:`s_k`, and "gap" means
 :math:`\ell(\cdot)-\ell(\bar u)` at a fixed point :math:`\bar u` of T in U.
 """
 
