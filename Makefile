@@ -18,6 +18,7 @@ test: $(STAMP)
 
 notebooks: $(STAMP)
 	$(BIN)/python tests/tools/run_notebooks.py
+	$(BIN)/python tests/tools/readme_figure.py
 
 lab: $(STAMP)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[lab]'

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import claims
 import floors
+import pytest
+import readme_figure
 import yaml
 from bookfiles import ROOT, text_files
 
@@ -23,11 +26,17 @@ def test_the_claims_ledger_has_no_orphan() -> None:
     assert claims.orphans(ROOT) == []
 
 
-def test_workflows_are_valid() -> None:
+@pytest.mark.parametrize(
+    ("schema", "paths"),
+    [
+        ("vendor.github-workflows", WORKFLOWS),
+        ("vendor.citation-file-format", [ROOT / "CITATION.cff"]),
+    ],
+)
+def test_workflows_and_citation_follow_their_schema(schema: str, paths: list[Path]) -> None:
     assert [path.name for path in WORKFLOWS] == ["book.yml", "colab.yml", "test.yml"]
     run = subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
-        + [str(path) for path in WORKFLOWS],
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *map(str, paths)],
         capture_output=True,
         text=True,
     )
@@ -67,3 +76,14 @@ def test_constraints_hold_one_exact_version_for_each_dependency() -> None:
     wanted = re.findall(r'^ +"([\w.-]+)[>=<]', (ROOT / "pyproject.toml").read_text("utf8"), re.M)
     assert wanted
     assert {re.sub(r"[-_.]+", "-", name).lower() for name in wanted} <= names
+
+
+def test_the_readme_shows_the_figure_of_the_start_notebook() -> None:
+    assert str(readme_figure.FIGURE) in (ROOT / "README.md").read_text("utf8")
+    assert (ROOT / readme_figure.FIGURE).read_bytes() == readme_figure.stored()
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_of_the_pages_outside_of_the_book_resolve(name: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / name).read_text("utf8"))
+    assert [link for link in links if not (ROOT / link).is_file()] == []
