@@ -11,6 +11,7 @@ guarantee is stated and tested in one place:
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import time
 import urllib.error
@@ -38,7 +39,7 @@ def cache_folder() -> Path:
         'elsewhere'
     """
     chosen = os.environ.get("BMO_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "bmo"
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "bmo"
 
 
 @lru_cache(maxsize=4096)
@@ -167,7 +168,7 @@ def download(
             time.sleep(pause * 2 ** (attempt - 1))
         try:
             content = _receive(url, path.name, size, timeout)
-        except (urllib.error.URLError, OSError, ValueError) as problem:
+        except (OSError, http.client.HTTPException, ValueError) as problem:
             reason = f"{url}: {problem}"
             if isinstance(problem, urllib.error.HTTPError) and problem.code in (404, 410):
                 break

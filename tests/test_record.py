@@ -36,7 +36,7 @@ def sample(**changes: Any) -> Record:
         "profile": "page",
         "created": "2026-01-31T12:00:00+00:00",
         "command": "python -m bmo train sparse-coding --profile page",
-        "settings": {"depth": 16, "mu": 0.3, "note": "weiß | π"},
+        "settings": {"depth": 16, "mu": [0.0, 0.3], "note": "weiß | π"},
         "seeds": [0, 1, 2],
         "data": [{"file": "set14/lenna.bmp", "sha256": SHA}],
         "device": "CPU, 1 thread",
@@ -571,6 +571,7 @@ def test_commit_is_this_projects_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
     installed_copy = tmp_path / "origin.py"
     installed_copy.write_text("first")
     git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "somebody else's work")
     monkeypatch.setattr(origin, "__file__", str(installed_copy))
     assert origin.commit() is None  # inside a repository that does not track the package
     git("add", "origin.py")

@@ -182,7 +182,7 @@ def fetch(entry: DataFile, **options: Any) -> Path:
 
 def _folders() -> list[Path]:
     offline = os.environ.get("BMO_DATA")
-    return ([Path(offline)] if offline else []) + [cache_folder()]
+    return ([Path(offline).expanduser()] if offline else []) + [cache_folder()]
 
 
 def hashes(names: Iterable[str]) -> list[dict[str, str]]:
