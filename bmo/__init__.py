@@ -1,6 +1,17 @@
 """Bilevel Meta Optimization: train and hyper-train together, with proofs that both converge."""
 
-from bmo import errors, metric, metric_operators, operators, parameters, prox, sets, smooth
+from bmo import (
+    bounds,
+    certify,
+    errors,
+    metric,
+    metric_operators,
+    operators,
+    parameters,
+    prox,
+    sets,
+    smooth,
+)
 from bmo.gkm import GKM
 from bmo.inner import AnchoredInner, Inner
 from bmo.operators import ProximalGradient
@@ -18,6 +29,8 @@ __all__ = [
     "ProximalGradient",
     "Result",
     "Status",
+    "bounds",
+    "certify",
     "errors",
     "metric",
     "metric_operators",
