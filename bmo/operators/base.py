@@ -52,16 +52,80 @@ class Operator(nn.Module, ABC):
         Raises:
             ConditionError: No part has data of that name.
         """
-        clone = copy.copy(self)
-        clone._buffers = dict(self._buffers)
-        clone._modules = dict(self._modules)
+        clone = _shallow(self)
         for name, value in data.items():
             if not _set_buffer(clone, name, value):
                 known = sorted({n.rsplit(".", 1)[-1] for n, _ in self.named_buffers()})
                 raise ConditionError(
                     f"one of the data {known}", name, "use a name of this operator"
                 )
-        return clone
+        return clone.prepared()
+
+    def prepared(self) -> Self:
+        """The same operator for one loop: what depends on no iterate is computed once, now.
+
+        Parameters stay shared, and gradients reach them. For a second backward pass, or in a loop
+        that changes the parameters, take a new one. ``bind`` ends with this.
+        """
+        return _prepared(self, {})
+
+
+class Preparing(Operator):
+    """An operator with work that a whole loop can share: a norm, a factorisation.
+
+    Subclasses give ``_compute()``. Its result is kept where nothing is learned and in the
+    operators that ``prepared()`` and ``bind()`` return; it is computed anew when a tensor that it
+    depends on has changed, and by every step of a learned operator that is not prepared.
+    """
+
+    _keep = False
+    _ready: tuple[tuple[Any, ...], Any] | None = None
+
+    @abstractmethod
+    def _compute(self) -> Any:
+        """What a step needs at the current parameters; conditions are checked here."""
+
+    def _depends(self) -> list[Tensor]:
+        """The tensors that ``_compute`` uses: all of the module's, unless a subclass knows better."""
+        return [*self.parameters(), *self.buffers()]
+
+    def prepare(self) -> Any:
+        """What a step needs, from the store if it is still true."""
+        if torch.compiler.is_compiling() and self._keep and self._ready is not None:
+            return self._ready[1]
+        tensors = self._depends()
+        learned = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+        if learned and not self._keep:
+            return self._compute()
+        stamp = (learned, *((t.data_ptr(), t._version, t.dtype, t.device) for t in tensors))
+        if self._ready is None or self._ready[0] != stamp:
+            self._ready = (stamp, self._compute())
+        return self._ready[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ready": None}  # copies and pickles prepare themselves
+
+
+def _prepared(module: Any, memo: dict[int, nn.Module]) -> Any:
+    """A copy in which every :class:`Preparing` part is prepared; a shared part stays shared."""
+    if id(module) in memo:
+        return memo[id(module)]
+    if not any(isinstance(part, Preparing) for part in module.modules()):
+        return module
+    clone = memo[id(module)] = _shallow(module)
+    for name, child in module._modules.items():
+        clone._modules[name] = child if child is None else _prepared(child, memo)
+    if isinstance(clone, Preparing):
+        clone._keep, clone._ready = True, None
+        clone.prepare()
+    return clone
+
+
+def _shallow(module: Any) -> Any:
+    """A copy that shares all tensors and parts, and can be given others."""
+    clone = copy.copy(module)
+    clone._buffers, clone._modules = dict(module._buffers), dict(module._modules)
+    return clone
 
 
 def _set_buffer(module: nn.Module, name: str, value: Tensor) -> bool:
@@ -72,9 +136,7 @@ def _set_buffer(module: nn.Module, name: str, value: Tensor) -> bool:
     for key, child in module._modules.items():
         if child is None or name not in {n.rsplit(".", 1)[-1] for n, _ in child.named_buffers()}:
             continue
-        clone = copy.copy(child)
-        clone._buffers = dict(child._buffers)
-        clone._modules = dict(child._modules)
+        clone = _shallow(child)
         module._modules[key] = clone
         return _set_buffer(clone, name, value)
     return False

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from bmo.errors import ConditionError, NonFiniteError, ShapeError
 from bmo.metric import Diagonal, Metric
-from bmo.operators.base import Operator
+from bmo.operators.base import Preparing
 from bmo.operators.spectral import METHODS, largest_eigenvalue
 from bmo.parameters import Positive
 
@@ -34,7 +33,7 @@ class Prepared:
     thin: tuple[Tensor, Tensor] | None  # its two thin factors G and P^{-1} G^T
 
 
-class LearnedForwardBackward(Operator):
+class LearnedForwardBackward(Preparing):
     r"""Learned :math:`D(u) = \mathrm{prox}^P_\theta(u - P^{-1}(G^\top Gu - Wb))`, feasible always.
 
     Here :math:`P = \mathrm{diag}(p)`, and G, W, p and :math:`\theta` are learned. By Lemma FB the
@@ -109,32 +108,6 @@ class LearnedForwardBackward(Operator):
         start = torch.as_tensor(threshold, dtype=A.dtype, device=A.device).expand(A.shape[1])
         self.theta = Positive(start)
         self.theta.raw.requires_grad_("theta" in learn)
-        self._keep = False
-        self._ready: tuple[tuple[Any, ...], Prepared] | None = None
-
-    def bind(self, **data: Any) -> Self:
-        """The same operator on other data, prepared for one loop."""
-        clone = super().bind(**data)
-        clone._keep, clone._ready = True, None
-        clone.prepare()
-        return clone
-
-    def prepare(self) -> Prepared:
-        """What a step needs at the current parameters; a bound operator keeps it."""
-        stamp = self._stamp()
-        if self._keep and self._ready is not None and self._ready[0] == stamp:
-            return self._ready[1]
-        ready = self._compute()
-        if self._keep:
-            self._ready = (stamp, ready)
-        return ready
-
-    def _stamp(self) -> tuple[Any, ...]:
-        """Changes whenever a prepared value would be out of date (or lacks its gradient)."""
-        if torch.compiler.is_compiling():
-            return self._ready[0] if self._ready is not None else ()
-        tensors = [self.b, self.scale, *self.parameters()]
-        return torch.is_grad_enabled(), *((t.data_ptr(), t._version, t.dtype) for t in tensors)
 
     def _metric_weights(self) -> tuple[Tensor, Tensor]:
         r""":math:`p` and :math:`\delta` from :math:`q` and :math:`G`."""
@@ -167,16 +140,13 @@ class LearnedForwardBackward(Operator):
         return 1 / (2 - float(self.prepare().delta.detach()))
 
     def forward(self, u: Tensor) -> Tensor:
-        at = self.prepare()
+        at: Prepared = self.prepare()
         if at.forward is not None:
             z = u @ at.forward + at.shift
         else:
             first, second = at.thin  # type: ignore[misc]
             z = u - (u @ first) @ second + at.shift
         return z - torch.minimum(torch.maximum(z, -at.threshold), at.threshold)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ready": None}  # copies and pickles prepare themselves
 
 
 def _matrix(value: Tensor, learn: bool) -> nn.Parameter:
