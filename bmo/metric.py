@@ -29,6 +29,12 @@ def _require_positive(d: Tensor, name: str) -> None:
         )
 
 
+def exact(value: float | Tensor) -> Tensor:
+    """A number as a double: it is rounded only where it meets a point; tensors as they are."""
+    tensor = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
+    return tensor if tensor.is_floating_point() else tensor.to(torch.float64)
+
+
 class Metric(ABC):
     r"""A symmetric positive definite :math:`H`; the base of all metrics.
 
@@ -129,9 +135,7 @@ class Scaled(Metric):
     """
 
     def __init__(self, weight: float | Tensor, event_dims: int = 1, check: bool = True) -> None:
-        self.weight = torch.as_tensor(weight)
-        if not self.weight.is_floating_point():
-            self.weight = self.weight.to(torch.get_default_dtype())
+        self.weight = exact(weight)
         if check:
             _require_positive(self.weight, "weight")
         self.event_dims = event_dims

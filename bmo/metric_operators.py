@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bmo.errors import MetricError
-from bmo.metric import Metric, _require_positive
+from bmo.metric import Metric, _require_positive, exact
 
 
 class Spectral(Metric):
@@ -97,7 +97,7 @@ class PrimalDual(Metric):
 
     def __init__(self, K: Tensor, tau: float | Tensor, sigma: float | Tensor) -> None:
         self.K = K
-        self.tau, self.sigma = torch.as_tensor(tau).to(K), torch.as_tensor(sigma).to(K)
+        self.tau, self.sigma = exact(tau).to(K), exact(sigma).to(K)
         _require_positive(torch.stack([self.tau, self.sigma]), "tau and sigma")
         m, n = K.shape
         schur = torch.eye(n, dtype=K.dtype, device=K.device) / self.tau - self.sigma * (K.mT @ K)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bmo.errors import DomainError, MetricError
-from bmo.metric import Block, Metric
+from bmo.metric import Block, Metric, exact
 
 
 class Set(ABC):
@@ -93,7 +93,7 @@ class Box(Set):
     """
 
     def __init__(self, low: float | Tensor, high: float | Tensor) -> None:
-        self.low, self.high = torch.as_tensor(low), torch.as_tensor(high)
+        self.low, self.high = exact(low), exact(high)
         if not bool((self.low <= self.high).all()):
             raise DomainError("low <= high in every entry", f"{low}, {high}", "swap the ends")
 
@@ -139,7 +139,7 @@ class Ball(Set):
     def __init__(self, radius: float, center: float | Tensor = 0.0) -> None:
         if not 0 < radius < math.inf:
             raise DomainError("a radius > 0", f"{radius}", "use Whole for no bound", radius)
-        self.radius, self.center = float(radius), torch.as_tensor(center)
+        self.radius, self.center = float(radius), exact(center)
 
     def nearest(self, u: Tensor) -> Tensor:
         offset = u - self.center.to(u)
@@ -265,12 +265,16 @@ def _differentiable_fixed_point(move: Callable[[Tensor], Tensor], x: Tensor, gap
     def adjoint(grad: Tensor) -> Tensor:
         total = grad
         for _ in range(limit):
-            (pulled,) = torch.autograd.grad(once, point, total, retain_graph=True)
+            (pulled,) = torch.autograd.grad(
+                once, point, total, retain_graph=True, create_graph=torch.is_grad_enabled()
+            )
             new = grad + pulled
-            if float((new - total).abs().max()) <= 1e-13 * float(new.abs().max()):
+            if bool((new - total).abs().max() <= 1e-13 * new.abs().max()):
                 return new
             total = new
         return total
 
     out.register_hook(adjoint)
-    return out
+    # A hook also changes the gradient of whoever differentiates with respect to ``out`` itself,
+    # as the upper step does at its current point; a copy has no hook.
+    return out.clone()

@@ -7,11 +7,12 @@ beyond it expands.
 
 from __future__ import annotations
 
-import torch
+from typing import cast
+
 from torch import Tensor
 
 from bmo.errors import ConditionError
-from bmo.metric import Metric, Scaled
+from bmo.metric import Metric, Scaled, exact
 from bmo.operators.base import Operator
 from bmo.prox import Prox, Zero
 from bmo.smooth import Smooth
@@ -77,7 +78,7 @@ class ProximalGradient(Operator):
             )
         self.smooth = smooth
         self.prior = prior if prior is not None else Zero()
-        self._metric = metric if metric is not None else Scaled(1 / torch.as_tensor(step))
+        self._metric = metric or Scaled(1 / exact(cast(Tensor, step)))
         self.certified = "checked" if check else "none"
         if check:
             require_delta(forward_backward_delta(smooth, self._metric), "proximal gradient")
