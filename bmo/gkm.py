@@ -38,7 +38,7 @@ def require_start(u0: Tensor, operator: nn.Module, metric: Metric) -> None:
     """Refuse a start of wrong shape, dtype or device, or with NaN or infinity."""
     metric.check(u0)
     for tensor in [*operator.parameters(), *operator.buffers()]:
-        if tensor.is_floating_point():
+        if tensor.is_floating_point() and tensor.dim():  # numbers follow the points
             require_same_kind(u0, tensor, "u0")
     if not u0.is_floating_point():
         raise ShapeError("a floating point u0", f"{u0.dtype}", "use u0.to(torch.float64)", u0)

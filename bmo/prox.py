@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bmo.errors import DomainError, MetricError
-from bmo.metric import Diagonal, Metric, Scaled
+from bmo.metric import Diagonal, Metric, Scaled, exact
 from bmo.parameters import Positive
 from bmo.sets import Set
 
@@ -77,12 +77,12 @@ class Zero(Prox):
 
 def threshold_parameter(value: float | Tensor, learn: bool) -> nn.Module:
     """A positive threshold: learned (softplus) or fixed."""
-    start = torch.as_tensor(value)
+    start = exact(value)
     if not bool((start > 0).all()):
         raise DomainError(
             "a threshold > 0", f"{float(start.min())}", "use Zero for no penalty", value
         )
-    return Positive(start) if learn else Fixed(start)
+    return Positive(value) if learn else Fixed(start)
 
 
 class Fixed(nn.Module):
@@ -90,10 +90,7 @@ class Fixed(nn.Module):
 
     def __init__(self, value: float | Tensor) -> None:
         super().__init__()
-        tensor = torch.as_tensor(value)
-        if not tensor.is_floating_point():
-            tensor = tensor.to(torch.get_default_dtype())
-        self.register_buffer("fixed", tensor.detach().clone())
+        self.register_buffer("fixed", exact(value).detach().clone())
 
         self.fixed: Tensor
 

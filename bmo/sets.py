@@ -269,7 +269,9 @@ def _differentiable_fixed_point(move: Callable[[Tensor], Tensor], x: Tensor, gap
                 once, point, total, retain_graph=True, create_graph=torch.is_grad_enabled()
             )
             new = grad + pulled
-            if bool((new - total).abs().max() <= 1e-13 * new.abs().max()):
+            size = 1e-13 * new.abs().max()
+            # a zero that is to be differentiated once more still needs the whole sum
+            if bool((new - total).abs().max() <= size and (size > 0 or not grad.requires_grad)):
                 return new
             total = new
         return total

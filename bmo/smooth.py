@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bmo.errors import NonFiniteError, ShapeError
-from bmo.metric import Metric
+from bmo.metric import Metric, exact
 
 
 class Smooth(nn.Module, ABC):
@@ -159,4 +159,4 @@ class Gradient(Smooth):
 
     def curvature(self, metric: Metric) -> Tensor:
         low, _ = metric.bounds()
-        return torch.tensor(self.lipschitz / low)
+        return exact(self.lipschitz / low)

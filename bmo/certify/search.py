@@ -120,8 +120,8 @@ def jacobian(D: Map, metric: Metric, u: Tensor, d: Tensor, steps: int) -> tuple[
         value = D(point)
         if not value.requires_grad:  # a constant map
             return metric.norm(torch.zeros_like(u)), d
-        dual = torch.zeros_like(value, requires_grad=True)
-        # J^T is linear in `dual`; differentiating it once more gives J itself
+        # J^T is linear in `dual`, whatever its value; differentiating it once more gives J itself
+        dual = value.detach().clone().requires_grad_()
         (pulled,) = torch.autograd.grad(
             value, point, dual, create_graph=True, materialize_grads=True
         )
