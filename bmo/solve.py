@@ -91,9 +91,9 @@ def solve(
         >>> from bmo.solve import solve
         >>> problem = toy.singleton_failure()  # the answer is 1
         >>> inner = bmo.Inner(problem.training(), 0.5, bmo.schedule(0.5, p=0.5), problem.domain)
-        >>> found = solve(inner, problem.start, problem.upper, iterations=200, outer=50, gamma=0.5)
+        >>> found = solve(inner, problem.start, problem.upper, iterations=20, outer=20, gamma=0.5)
         >>> round(problem.omega.item(), 2)
-        1.0
+        0.96
     """
     require_step(gamma, optimizer, outer)
     omega = named_parameters(inner, upper, parameters)
@@ -201,8 +201,9 @@ class History:
         try:
             yield
         except NonFiniteError as error:
-            for name, w in self.omega.items():
-                w.data.copy_(self.copies[-1][name])
+            with torch.no_grad():
+                for name, w in self.omega.items():
+                    w.copy_(self.copies[-1][name])
             raise NonFiniteError(
                 error.required,
                 f"{error.got}, in outer step t = {t}",

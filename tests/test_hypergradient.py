@@ -289,3 +289,19 @@ def test_an_iterate_is_the_same_with_and_without_gradients() -> None:
         return 0.5 * (u - 1).square().sum(-1)
 
     assert torch.allclose(inner(u0, upper, 6), inner.run(u0, upper, 6).value, rtol=1e-12)
+
+
+def test_an_operator_that_prepares_itself_can_be_asked_twice() -> None:
+    A = torch.randn(4, 6, dtype=torch.float64)
+    b = torch.randn(4, dtype=torch.float64)
+    D = bmo.operators.LearnedForwardBackward(A, b, threshold=0.1)
+    inner = bmo.Inner(bmo.GKM(D, 0.5), 0.3)
+
+    def upper(u: Tensor) -> Tensor:
+        return 0.5 * (u - 1).square().sum(-1)
+
+    first, second = (hypergradient(inner, torch.zeros(6).double(), upper, 4) for _ in range(2))
+    assert all(torch.equal(first.gradients[n], second.gradients[n]) for n in first.gradients)
+    upper(inner(torch.zeros(6).double(), upper, 4)).backward()  # each step prepares for itself
+    for name, w in inner.named_parameters():
+        assert torch.allclose(first.gradients[name], w.grad, rtol=1e-9, atol=1e-12)
