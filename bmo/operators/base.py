@@ -86,7 +86,7 @@ class Preparing(Operator):
         """What a step needs at the current parameters; conditions are checked here."""
 
     def _depends(self) -> list[Tensor]:
-        """The tensors that ``_compute`` uses: all of the module's, unless a subclass knows better."""
+        """The tensors that ``_compute`` uses: all of the module's by default."""
         return [*self.parameters(), *self.buffers()]
 
     def prepare(self) -> Any:
