@@ -1,18 +1,57 @@
 """Training steps D, each with its metric H and its condition. Book: chapter 4."""
 
-from bmo.operators.base import Lambda, Operator
+from bmo.operators.admm import LinearisedADMM, ProximalADMM
+from bmo.operators.base import Lambda, Operator, Preparing
 from bmo.operators.combine import Combination, Composition, Conjugate, Stack, Unrelaxed
 from bmo.operators.forward_backward import ProximalGradient, forward_backward_delta
+from bmo.operators.lagrangian import GradientLinearisedALM, LinearisedALM, ProximalALM
+from bmo.operators.learned import (
+    LearnedALM,
+    LearnedLinearisedADMM,
+    LearnedPDHG,
+    LearnedProximalGradient,
+)
 from bmo.operators.learned_forward_backward import LearnedForwardBackward
+from bmo.operators.learned_splitting import (
+    LearnedADMM,
+    LearnedDouglasRachford,
+    LearnedMonotoneEquilibrium,
+    LearnedRED,
+)
+from bmo.operators.plug_and_play import RED, PnPProximalGradient
+from bmo.operators.primal_dual import PDHG, CondatVu
 from bmo.operators.spectral import largest_eigenvalue
+from bmo.operators.splitting import ADMM, DouglasRachford, HalfQuadratic, MonotoneEquilibrium
 
 __all__ = [
+    "ADMM",
+    "PDHG",
+    "RED",
     "Combination",
     "Composition",
+    "CondatVu",
     "Conjugate",
+    "DouglasRachford",
+    "GradientLinearisedALM",
+    "HalfQuadratic",
     "Lambda",
+    "LearnedADMM",
+    "LearnedALM",
+    "LearnedDouglasRachford",
     "LearnedForwardBackward",
+    "LearnedLinearisedADMM",
+    "LearnedMonotoneEquilibrium",
+    "LearnedPDHG",
+    "LearnedProximalGradient",
+    "LearnedRED",
+    "LinearisedADMM",
+    "LinearisedALM",
+    "MonotoneEquilibrium",
     "Operator",
+    "PnPProximalGradient",
+    "Preparing",
+    "ProximalADMM",
+    "ProximalALM",
     "ProximalGradient",
     "Stack",
     "Unrelaxed",
