@@ -131,7 +131,7 @@ class LearnedMonotoneEquilibrium(MonotoneEquilibrium):
 
 
 class LearnedRED(RED):
-    r"""RED with a learned weight :math:`\lambda > 0` and step :math:`\tau = 2t/(L + 2\lambda)`, t at most 1.
+    r"""RED with a learned weight :math:`\lambda` and step :math:`2t/(L + 2\lambda)`, t at most 1.
 
     Args:
         smooth: :math:`f`, with its curvature L.
