@@ -13,7 +13,7 @@ test: $(STAMP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(MAKE) book
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-fail-under=95 --nbval \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=bmo --cov-fail-under=95 --nbval \
 	  --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with=tests/nbval.cfg bmo tests notebooks
 
 notebooks: $(STAMP)

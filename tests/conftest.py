@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.pop("MPLBACKEND", None)  # or the notebooks' kernels would not draw
 
+import matplotlib
 import pytest
 import torch
 
+matplotlib.use("agg")
 torch.set_num_threads(1)
 
 NOT_RUN = pytest.StashKey[int]()
@@ -34,6 +36,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[NOT_RUN] = len(left_out)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Keep nbval from tracing the notebooks' kernels: unit tests alone count as coverage.
+
+    pytest-cov has read the option by now, nbval has not.
+    """
+    session.config.option.cov_source = None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

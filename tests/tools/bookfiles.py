@@ -100,9 +100,9 @@ def page(path: Path) -> Page:
 
 def html_pages(html: Path = HTML) -> list[Path]:
     """Return the built pages of the book: without the theme's own files and the search page."""
-    made = {html / "genindex.html", html / "search.html", html / "index.html"}
+    made = {"genindex.html", "index.html", "prf-prf.html", "search.html"}
     return [
         path
         for path in sorted(html.rglob("*.html"))
-        if "_static" not in path.parts and path not in made
+        if "_static" not in path.parts and path.relative_to(html).as_posix() not in made
     ]

@@ -55,6 +55,7 @@ def execute(path: Path) -> float:
 def main(names: list[str]) -> int:
     """Run the named notebooks (or all); return the number that failed."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.pop("MPLBACKEND", None)  # or the kernels would not draw
     paths = [Path(name).resolve() for name in names]
     failed = 0
     for path in paths or sorted((ROOT / "notebooks").glob("*.ipynb")):
