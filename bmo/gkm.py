@@ -121,8 +121,11 @@ class GKM(nn.Module):
         Raises:
             NonFiniteError: An iterate is NaN or infinite (its ``value`` is the result so far).
             ShapeError: ``u0`` does not fit the operator.
+            DomainError: ``iterations`` is negative.
         """
         require_start(u0, self.operator, self.metric)
+        if iterations < 0:
+            raise DomainError("iterations >= 0", f"{iterations}", "0 returns the start", iterations)
         metric, u = self.metric, u0
         residuals: list[Tensor] = []
         trace: dict[str, list[Tensor]] = {name: [f(u)] for name, f in (observe or {}).items()}

@@ -24,7 +24,10 @@ def inverse_softplus(y: Tensor) -> Tensor:
 
 
 class Positive(nn.Module):
-    r"""A positive tensor, :math:`\text{low} + \log(1 + e^{\text{raw}})`.
+    r"""A positive tensor, :math:`\text{low} + \epsilon + \log(1 + e^{\text{raw}})`.
+
+    The :math:`\epsilon` (1e-19 in float32, 1e-154 in float64) keeps the value and its inverse
+    finite and positive where the exponential of a very negative raw value is zero.
 
     Args:
         value: Initial value, every entry > ``low``.
@@ -43,19 +46,21 @@ class Positive(nn.Module):
     def __init__(self, value: float | Tensor, low: float = 0.0) -> None:
         super().__init__()
         start = _as_float(value)
-        if not bool((torch.isfinite(start) & (start > low)).all()):
+        self.low = low
+        self.floor = torch.finfo(start.dtype).tiny ** 0.5
+        above = start - low - self.floor
+        if not bool((torch.isfinite(start) & (above > 0)).all()):
             raise DomainError(
                 f"initial values finite and > {low}",
                 f"{float(start.min())} .. {float(start.max())}",
                 "start inside the range",
                 start,
             )
-        self.low = low
-        self.raw = nn.Parameter(inverse_softplus(start - low))
+        self.raw = nn.Parameter(inverse_softplus(above))
 
     def forward(self) -> Tensor:
         """The current value, same shape as the initial one."""
-        return self.low + nn.functional.softplus(self.raw)
+        return self.low + (self.floor + nn.functional.softplus(self.raw))
 
 
 class Interval(nn.Module):

@@ -63,13 +63,16 @@ def as_steps(steps: Schedule | Sequence[float] | float, count: int) -> list[floa
         count: :math:`K`.
 
     Raises:
-        ScheduleError: A step is not finite and positive, or larger than the one before, or missing.
+        ScheduleError: A step is not finite and positive, or larger than the one before, or
+            missing; or ``count`` is negative.
 
     Example:
         >>> from bmo.schedules import as_steps
         >>> as_steps(0.5, 3)
         [0.5, 0.5, 0.5]
     """
+    if count < 0:
+        raise ScheduleError("a number of steps >= 0", f"{count}", "0 returns the start", count)
     if callable(steps):
         values = [float(steps(k)) for k in range(1, count + 1)]
     elif isinstance(steps, (int, float)):

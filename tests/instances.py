@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -159,3 +161,29 @@ def instance(seed: int, into: bool = False) -> Instance:
         D = lambda u: domain.project(plain(u), metric, 1e-12)  # noqa: E731
     alpha, mu = uniform(g, 0.05, 0.95), uniform(g, 0.05, 0.95)
     return Instance(metric, matrix, domain, D, center, upper_objective(g, n), alpha, mu)
+
+
+def box_by_enumeration(
+    H: np.ndarray, u: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """Try every choice of free and bound coordinates; the KKT conditions pick the right one."""
+    n = len(u)
+    best: tuple[float, np.ndarray] | None = None
+    for choice in product((-1, 0, 1), repeat=n):
+        free = [i for i in range(n) if choice[i] == 0]
+        fixed = [i for i in range(n) if choice[i] != 0]
+        x = np.array([(low[i], 0.0, high[i])[choice[i] + 1] for i in range(n)])
+        if not np.isfinite(x).all():
+            continue
+        if free:
+            right = H[np.ix_(free, free)] @ u[free]
+            if fixed:
+                right -= H[np.ix_(free, fixed)] @ (x[fixed] - u[fixed])
+            x[free] = np.linalg.solve(H[np.ix_(free, free)], right)
+        if (x < low - 1e-12).any() or (x > high + 1e-12).any():
+            continue
+        value = (x - u) @ H @ (x - u)
+        if best is None or value < best[0]:
+            best = (value, x)
+    assert best is not None
+    return best[1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import product
 
 import numpy as np
 import pytest
@@ -15,33 +14,9 @@ import bmo
 from bmo.errors import DomainError, MetricError
 from bmo.metric import Block, Dense, Diagonal, Identity, Scaled
 from bmo.sets import Ball, Box, Nonnegative, Product, Whole
-from tests.instances import F64, generator, normal, spd
+from tests.instances import F64, box_by_enumeration, generator, normal, spd
 
 LOW, HIGH = torch.tensor([-1.0, 0.0, -0.5], dtype=F64), torch.tensor([1.0, 0.5, 2.0], dtype=F64)
-
-
-def box_by_enumeration(H: np.ndarray, u: np.ndarray, low: np.ndarray, high: np.ndarray):
-    """Try every choice of free and bound coordinates; the KKT conditions pick the right one."""
-    n = len(u)
-    best = None
-    for choice in product((-1, 0, 1), repeat=n):
-        free = [i for i in range(n) if choice[i] == 0]
-        fixed = [i for i in range(n) if choice[i] != 0]
-        x = np.array([(low[i], 0.0, high[i])[choice[i] + 1] for i in range(n)])
-        if not np.isfinite(x).all():
-            continue
-        if free:
-            right = H[np.ix_(free, free)] @ u[free]
-            if fixed:
-                right -= H[np.ix_(free, fixed)] @ (x[fixed] - u[fixed])
-            x[free] = np.linalg.solve(H[np.ix_(free, free)], right)
-        if (x < low - 1e-12).any() or (x > high + 1e-12).any():
-            continue
-        value = (x - u) @ H @ (x - u)
-        if best is None or value < best[0]:
-            best = (value, x)
-    assert best is not None
-    return best[1]
 
 
 def ball_by_multiplier(H: np.ndarray, u: np.ndarray, c: np.ndarray, r: float) -> np.ndarray:
