@@ -19,11 +19,6 @@ from bmo.sets import Box
 SKEW = torch.tensor([[2.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
 
 
-@pytest.fixture(autouse=True)
-def double() -> None:
-    torch.set_default_dtype(torch.float64)
-
-
 def spd(n: int, seed: int = 1) -> Tensor:
     A = torch.randn(n, n, generator=torch.Generator().manual_seed(seed))
     return A @ A.mT + 0.5 * torch.eye(n)

@@ -18,11 +18,6 @@ from bmo.problems import toy
 GRID = [(a, k) for a in (0.05, 0.2, 0.5, 0.7, 0.95) for k in (0, 1, 2, 5, 13)]
 
 
-@pytest.fixture(autouse=True)
-def double() -> None:
-    torch.set_default_dtype(torch.float64)
-
-
 def fold(n: int, seed: int) -> Callable[[Tensor], Tensor]:
     """A Euclidean nonexpansive map with D(0) = 0 and kinks."""
     draw = torch.Generator().manual_seed(seed)
