@@ -13,7 +13,8 @@ import claims
 import floors
 import nbformat
 import pytest
-from bookfiles import ROOT
+import run_notebooks
+from bookfiles import ROOT, load
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 LEDGER = """
@@ -267,3 +268,29 @@ def test_a_wrong_stored_output_and_a_failing_cell_are_found(
         text=True,
     )
     assert answer.returncode == (0 if passes else 1), answer.stdout
+
+
+def write_notebook(path: Path, *sources: str) -> bytes:
+    """Write a notebook whose cells have fixed names; return its bytes."""
+    cells = [new_code_cell(text, id=f"cell-{number}") for number, text in enumerate(sources)]
+    nbformat.write(new_notebook(cells=cells, metadata={"colab": {"time": 1}}), path)
+    return path.read_bytes()
+
+
+def test_two_runs_of_a_notebook_give_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "one.ipynb"
+    before = write_notebook(path, "x = 0.5", "print(x)\nx")
+    assert run_notebooks.main([str(path)]) == 0
+    first = path.read_bytes()
+    assert first != before
+    assert checks.unproved_cells(load(path)) == []
+    assert load(path).cells[1].outputs[0].text == "0.5\n"
+    assert run_notebooks.main([str(path)]) == 0
+    assert path.read_bytes() == first
+
+
+def test_a_notebook_that_fails_is_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "one.ipynb"
+    before = write_notebook(path, "x = 0.5", "print(x)", "1 / 0")
+    assert run_notebooks.main([str(path)]) == 1
+    assert path.read_bytes() == before
