@@ -182,13 +182,14 @@ def verdicts(rows: Iterable[Verdict | Sequence[Any]]) -> None:
     if not table:
         raise DomainError("at least one verdict", "none", "list what the notebook has checked")
     width = max(18, *(len(row.claim) for row in table))
-    print(f"{'claim':<{width}}  {'measured':>10}  {'':2}{'guaranteed':>12}   holds")
+    lines = [f"{'claim':<{width}}  {'measured':>10}  {'':2}{'guaranteed':>12}   holds"]
     for row in table:
         answer = "yes" if row.holds else "NO"
-        print(
+        lines.append(
             f"{row.claim:<{width}}  {digits(row.measured):>10}  {row.relation:2}"
             f"{digits(row.guaranteed):>12}   {answer}"
         )
+    print("\n".join(lines))
     failed = [row for row in table if not row.holds]
     if failed:
         raise VerdictError(

@@ -289,6 +289,12 @@ def test_two_runs_of_a_notebook_give_the_same_file(tmp_path: Path) -> None:
     assert path.read_bytes() == first
 
 
+def test_a_stream_is_stored_in_one_piece_however_it_arrives() -> None:
+    error = new_output("stream", name="stderr", text="e")
+    pieces = [stream("a"), stream("b\n"), error, stream("c")]
+    assert [piece.text for piece in run_notebooks.joined(pieces)] == ["ab\n", "e", "c"]
+
+
 def test_a_notebook_that_fails_is_left_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "one.ipynb"
     before = write_notebook(path, "x = 0.5", "print(x)", "1 / 0")

@@ -30,8 +30,22 @@ def clean(notebook: Any) -> None:
         {"kernelspec": dict(KERNEL), "language_info": {"name": "python"}}
     )
     for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = joined(cell.outputs)
         for key in ("execution", "collapsed", "scrolled", "ExecuteTime", "outputId", "colab"):
             cell.metadata.pop(key, None)
+
+
+def joined(outputs: list[Any]) -> list[Any]:
+    """Join neighbouring pieces of one stream: where a busy machine cuts it is chance."""
+    result: list[Any] = []
+    for output in outputs:
+        last = result[-1] if result else None
+        if last and output.output_type == last.output_type == "stream" and output.name == last.name:
+            last.text += output.text
+        else:
+            result.append(output)
+    return result
 
 
 def execute(path: Path) -> float:
