@@ -3,6 +3,7 @@
 from bmo.operators.admm import LinearisedADMM, ProximalADMM
 from bmo.operators.base import Lambda, Operator, Preparing
 from bmo.operators.combine import Combination, Composition, Conjugate, Stack, Unrelaxed
+from bmo.operators.equilibrium import MonotoneEquilibrium
 from bmo.operators.forward_backward import ProximalGradient, forward_backward_delta
 from bmo.operators.lagrangian import GradientLinearisedALM, LinearisedALM, ProximalALM
 from bmo.operators.learned import (
@@ -21,7 +22,7 @@ from bmo.operators.learned_splitting import (
 from bmo.operators.plug_and_play import RED, PnPProximalGradient
 from bmo.operators.primal_dual import PDHG, CondatVu
 from bmo.operators.spectral import largest_eigenvalue
-from bmo.operators.splitting import ADMM, DouglasRachford, HalfQuadratic, MonotoneEquilibrium
+from bmo.operators.splitting import ADMM, DouglasRachford, HalfQuadratic
 
 __all__ = [
     "ADMM",

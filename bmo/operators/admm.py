@@ -18,12 +18,13 @@ from bmo.errors import MetricError, ShapeError
 from bmo.metric import Block, Dense, Metric, Scaled
 from bmo.operators.base import Preparing
 from bmo.operators.forward_backward import forward_backward_delta, require_delta
-from bmo.operators.lagrangian import definite, require_tau
 from bmo.operators.subproblem import (
     Solvable,
     Subproblem,
+    definite,
     require_matrix,
     require_positive,
+    require_tau,
     squared_norm,
     subproblem,
 )

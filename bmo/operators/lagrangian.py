@@ -13,15 +13,17 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from bmo.errors import ConditionError, MetricError
+from bmo.errors import MetricError
 from bmo.metric import Block, Dense, Metric, Scaled
 from bmo.operators.base import Preparing
 from bmo.operators.forward_backward import forward_backward_delta, require_delta
 from bmo.operators.subproblem import (
     Solvable,
     Subproblem,
+    definite,
     require_matrix,
     require_positive,
+    require_tau,
     squared_norm,
     subproblem,
 )
@@ -217,25 +219,6 @@ class LinearisedALM(AugmentedLagrangian):
             require_tau(tau, beta, self.A, "tau > beta ||A||^2")
         P = definite(tau, beta, self.A)
         return Terms(subproblem(self.objective, Scaled(tau, check=False)), beta, P)
-
-
-def require_tau(tau: Tensor, beta: Tensor, A: Tensor, condition: str, strict: bool = True) -> None:
-    r"""Refuse :math:`\tau \le \beta\|A\|^2` (or :math:`<`, where equality is allowed)."""
-    limit, got = float(beta.detach()) * squared_norm(A), float(tau.detach())
-    if got > limit or (not strict and got >= limit * (1 - 1e-12)):
-        return
-    raise ConditionError(
-        f"{condition} = {limit:.6g}", f"{got:.6g}", "enlarge tau, or lower beta", got
-    )
-
-
-def definite(tau: Tensor, beta: Tensor, A: Tensor) -> Metric | None:
-    r""":math:`\tau I - \beta A^\top A` as a metric, or ``None`` if it is not positive definite."""
-    eye = torch.eye(A.shape[1], dtype=A.dtype, device=A.device)
-    try:
-        return Dense(tau * eye - beta * (A.mT @ A))
-    except MetricError:
-        return None
 
 
 class GradientLinearisedALM(LinearisedALM):

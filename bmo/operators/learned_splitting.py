@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from bmo.operators.base import Operator, Preparing
+from bmo.operators.equilibrium import MonotoneEquilibrium
 from bmo.operators.learned import LOW, kind_of
 from bmo.operators.plug_and_play import RED
 from bmo.operators.spectral import largest_eigenvalue
-from bmo.operators.splitting import ADMM, DouglasRachford, MonotoneEquilibrium
+from bmo.operators.splitting import ADMM, DouglasRachford
 from bmo.operators.subproblem import Solvable
 from bmo.parameters import Interval, Positive
 from bmo.prox import Prox

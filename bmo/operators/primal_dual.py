@@ -17,10 +17,10 @@ from bmo.metric import Metric, Scaled
 from bmo.metric_operators import PrimalDual
 from bmo.operators.base import Preparing
 from bmo.operators.forward_backward import forward_backward_delta, require_delta
-from bmo.operators.lagrangian import definite
 from bmo.operators.subproblem import (
     Solvable,
     Subproblem,
+    definite,
     require_positive,
     squared_norm,
     subproblem,

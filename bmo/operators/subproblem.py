@@ -14,8 +14,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from bmo.errors import ConditionError, NonFiniteError, ShapeError
-from bmo.metric import Metric
+from bmo.errors import ConditionError, MetricError, NonFiniteError, ShapeError
+from bmo.metric import Dense, Metric
 from bmo.prox import Prox
 from bmo.smooth import LeastSquares, Quadratic
 
@@ -104,3 +104,22 @@ def require_positive(value: Tensor, name: str) -> None:
 def squared_norm(A: Tensor) -> float:
     r""":math:`\|A\|^2`, the largest eigenvalue of :math:`A^\top A`."""
     return float(torch.linalg.matrix_norm(A.detach(), 2)) ** 2
+
+
+def require_tau(tau: Tensor, beta: Tensor, A: Tensor, condition: str, strict: bool = True) -> None:
+    r"""Refuse :math:`\tau \le \beta\|A\|^2` (or :math:`<`, where equality is allowed)."""
+    limit, got = float(beta.detach()) * squared_norm(A), float(tau.detach())
+    if got > limit or (not strict and got >= limit * (1 - 1e-12)):
+        return
+    raise ConditionError(
+        f"{condition} = {limit:.6g}", f"{got:.6g}", "enlarge tau, or lower beta", got
+    )
+
+
+def definite(tau: Tensor, beta: Tensor, A: Tensor) -> Metric | None:
+    r""":math:`\tau I - \beta A^\top A` as a metric, or ``None`` if it is not positive definite."""
+    eye = torch.eye(A.shape[1], dtype=A.dtype, device=A.device)
+    try:
+        return Dense(tau * eye - beta * (A.mT @ A))
+    except MetricError:
+        return None
