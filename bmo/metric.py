@@ -70,6 +70,15 @@ class Metric(ABC):
         """The diagonal of :math:`H` (broadcasts against a point), or ``None`` if there is none."""
         return None
 
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of a point that :math:`H` can act on; 1 where any length will do."""
+        return (1,) * (self.event_dims - 1) + (self.size or 1,)
+
+    def like(self) -> Tensor | None:
+        """A tensor of the dtype and device in which :math:`H` works, ``None`` if in any."""
+        found = (t for t in vars(self).values() if isinstance(t, Tensor) and t.dim())
+        return next(found, None)
+
     def check(self, u: Tensor) -> None:
         """Raise :class:`~bmo.errors.MetricError` unless ``u`` has a size this metric can act on."""
         if u.dim() < self.event_dims:
@@ -231,6 +240,9 @@ class Diagonal(Metric):
     def weights(self) -> Tensor:
         return self.d
 
+    def event_shape(self) -> tuple[int, ...]:
+        return (1,) * (self.event_dims - self.d.dim()) + tuple(self.d.shape)
+
 
 class Dense(Metric):
     r"""Any symmetric positive definite matrix, held with its Cholesky factor :math:`H = LL^\top`.
@@ -362,6 +374,14 @@ class Block(Metric):
     def bounds(self) -> tuple[float, float]:
         low, high = zip(*(m.bounds() for m in self.metrics), strict=True)
         return min(low), max(high)
+
+    def event_shape(self) -> tuple[int, ...]:
+        sides = [max(side) for side in zip(*(m.event_shape() for m in self.metrics), strict=True)]
+        sides[self.dim] = sum(self.sizes)
+        return tuple(sides)
+
+    def like(self) -> Tensor | None:
+        return next((t for t in (m.like() for m in self.metrics) if t is not None), None)
 
     def weights(self) -> Tensor | None:
         if self.event_dims != 1:

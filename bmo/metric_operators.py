@@ -71,6 +71,9 @@ class Spectral(Metric):
     def bounds(self) -> tuple[float, float]:
         return float(self.symbol.detach().min()), float(self.symbol.detach().max())
 
+    def event_shape(self) -> tuple[int, ...]:
+        return (1,) * (3 - self.symbol.dim()) + tuple(self.symbol.shape)
+
 
 class PrimalDual(Metric):
     r"""The metric of PDHG.

@@ -64,12 +64,13 @@ def test_a_group_by_brute_force(weight: float) -> None:
     found = g(u, Scaled(weight)).numpy()
 
     for part in (slice(0, 2), slice(2, 4)):
+        start = u[part].numpy()
 
-        def value(x: np.ndarray, y: np.ndarray = u[part].numpy()) -> float:
+        def value(x: np.ndarray, y: np.ndarray = start) -> float:
             return 1.1 * float(np.hypot(*x)) + weight / 2 * float(np.sum((x - y) ** 2))
 
         options = {"xatol": 1e-10, "fatol": 1e-16}
-        best = minimize(value, u[part].numpy(), method="Nelder-Mead", options=options)
+        best = minimize(value, start, method="Nelder-Mead", options=options)
         assert value(found[part]) <= best.fun + 1e-13
         np.testing.assert_allclose(found[part], best.x, atol=1e-6)
     assert found[2:].tolist() == [0.0, 0.0]

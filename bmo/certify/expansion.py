@@ -30,25 +30,25 @@ def metric_of(D: Any, metric: Metric | None) -> Metric:
 
 
 def point_shape(metric: Metric, size: int | None, shape: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The shape of a trial point, from ``shape``, ``size`` or the size of the metric."""
+    """The shape of a trial point, from ``shape``, ``size`` or the metric itself."""
     if shape is not None:
         return tuple(shape)
-    length = size if size is not None else metric.size
-    if length is None or metric.event_dims != 1:
+    if size is not None:
+        return (int(size),)
+    found = metric.event_shape()
+    if metric.size is None or metric.event_dims != 1:
         raise ShapeError(
-            "the shape of a point", "a metric of any size", "pass size=n, or shape=(...)", size
+            "the shape of a point", "a metric of any size", "pass size=n, or shape=(...)", metric
         )
-    return (int(length),)
+    return found
 
 
 def sample_like(D: Any, metric: Metric) -> Tensor:
-    """An empty tensor of the dtype and device in which the map and its metric work."""
-    tensors = list(vars(metric).values())
-    if isinstance(D, nn.Module):
-        tensors = [*D.parameters(), *D.buffers(), *tensors]
-    for tensor in tensors:
-        if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.dim():
-            return tensor.detach().new_empty(0)
+    """A tensor of the dtype and device in which the map and its metric work (else doubles)."""
+    tensors = [*D.parameters(), *D.buffers()] if isinstance(D, nn.Module) else []
+    for tensor in (*tensors, metric.like()):
+        if tensor is not None and tensor.is_floating_point() and tensor.dim():
+            return tensor.detach()
     return torch.empty(0, dtype=torch.float64)
 
 
@@ -68,8 +68,9 @@ def nonexpansive(
 ) -> Evidence:
     r"""The largest :math:`\|Du-Dv\|_H/\|u-v\|_H` found, against ``limit``.
 
-    Three searches: random pairs, gradient ascent on the ratio from the worst of them, and power
-    iteration on the Jacobian in the metric. With a domain, only pairs in it count.
+    Three searches: random pairs, gradient ascent on the ratio from the worst of them, and the
+    norm of the Jacobian in the metric at random points (by power iteration; exact for points of
+    at most 64 entries). With a domain, only pairs in it count.
 
     Args:
         D: An operator, or any differentiable map of batched points.
@@ -80,7 +81,7 @@ def nonexpansive(
         seed: Seed of the draws.
         scale: Typical size of an entry of a point.
         domain: The set in which the claim is made.
-        ascent: Steps of the ascent, half of those of the power iteration; 0 for pairs alone.
+        ascent: Steps of the ascent; the power iteration does twice as many. 0: pairs alone.
         limit: The claimed constant.
         tol: Rounding allowed, relative to max(1, limit): by default 1e-10, or 1e-3 in float32.
         name: The claim in words.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bmo.certify.jacobian import column, jacobian
 from bmo.errors import NonFiniteError
 from bmo.metric import Metric
 from bmo.sets import Set
@@ -100,64 +101,13 @@ def best_of(values: Tensor, count: int, *points: Tensor) -> list[Tensor]:
     return [x.detach()[order] for x in points]
 
 
-def jacobian(D: Map, metric: Metric, u: Tensor, d: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    r"""Power iteration on :math:`J^*J`, :math:`J = D'(u)`, with the adjoint of the metric.
-
-    :math:`J^* = H^{-1}J^\top H`, so that :math:`\|J\|_H = \|RJR^{-1}\|_2` needs no factor R.
-
-    Args:
-        D: The map.
-        metric: :math:`H`.
-        u: Points, shape (count, ...).
-        d: Starting directions, same shape.
-        steps: Number of steps.
-
-    Returns:
-        The largest :math:`\|Jd\|_H` over unit directions met at each point, and those directions.
-    """
-    point = u.detach().requires_grad_()
-    with torch.enable_grad():
-        value = D(point)
-        if not value.requires_grad:  # a constant map
-            return metric.norm(torch.zeros_like(u)), d
-        # J^T is linear in `dual`, whatever its value; differentiating it once more gives J itself
-        dual = value.detach().clone().requires_grad_()
-        (pulled,) = torch.autograd.grad(
-            value, point, dual, create_graph=True, materialize_grads=True
-        )
-    at, best = d, metric.norm(torch.zeros_like(u))
-    for _ in range(steps):
-        d = d / _column(metric.norm(d), metric).clamp_min(torch.finfo(u.dtype).tiny)
-        moved = _pull(pulled, dual, d)
-        norm = metric.norm(moved)
-        at = torch.where(_column(norm > best, metric), d, at)
-        best = torch.maximum(best, norm)
-        d = metric.solve(_pull(value, point, metric.apply(moved)))
-    return best, at
-
-
-def _pull(value: Tensor, point: Tensor, dual: Tensor) -> Tensor:
-    """The vector-Jacobian product, without a graph of its own."""
-    if not value.requires_grad:
-        return torch.zeros_like(point)
-    (out,) = torch.autograd.grad(
-        value, point, dual.detach(), retain_graph=True, materialize_grads=True
-    )
-    return out.detach()
-
-
-def _column(x: Tensor, metric: Metric) -> Tensor:
-    """One number for each point, with axes added so that it multiplies points."""
-    return x.reshape(*x.shape, *([1] * metric.event_dims))
-
-
 def ascent(D: Map, metric: Metric, u: Tensor, v: Tensor, steps: int, sample: Sample) -> Worst:
     """Gradient ascent on the ratio over both points, in the geometry of the metric.
 
     A step moves a point by at most a third of the pair's distance, less and less. Pairs are
     kept apart, so that what is found is not rounding.
     """
-    floor = _column(0.01 * torch.maximum(metric.norm(u), metric.norm(v)), metric)
+    floor = column(0.01 * torch.maximum(metric.norm(u), metric.norm(v)), metric)
     worst = Worst(0.0, {}, "ascent")
     for step in range(steps):
         a, b = u.detach().requires_grad_(), v.detach().requires_grad_()
@@ -166,11 +116,11 @@ def ascent(D: Map, metric: Metric, u: Tensor, v: Tensor, steps: int, sample: Sam
             grads = torch.autograd.grad(value.sum(), [a, b], materialize_grads=True)
         found = pick(value, metric, "ascent", u=a, v=b)
         worst = max(worst, found, key=lambda w: w.ratio)
-        reach = _column(metric.distance(u, v), metric) / (3 + 0.3 * step)
+        reach = column(metric.distance(u, v), metric) / (3 + 0.3 * step)
         u, v = (
             sample.inside(_climb(metric, x, g, reach)) for x, g in zip((u, v), grads, strict=True)
         )
-        apart = _column(metric.distance(u, v), metric)
+        apart = column(metric.distance(u, v), metric)
         tiny = torch.finfo(u.dtype).tiny
         v = u + (v - u) * (floor / apart.clamp_min(tiny)).clamp_min(1.0)
         v = sample.inside(v)
@@ -180,7 +130,7 @@ def ascent(D: Map, metric: Metric, u: Tensor, v: Tensor, steps: int, sample: Sam
 def _climb(metric: Metric, x: Tensor, grad: Tensor, reach: Tensor) -> Tensor:
     """Move along the gradient in the metric by ``reach``."""
     way = metric.solve(grad)
-    length = _column(metric.norm(way), metric).clamp_min(torch.finfo(x.dtype).tiny)
+    length = column(metric.norm(way), metric).clamp_min(torch.finfo(x.dtype).tiny)
     return (x + reach * way / length).detach()
 
 
