@@ -132,9 +132,9 @@ class GKM(nn.Module):
         status = Status.FINISHED if tol is None else Status.LIMIT
         for step in range(iterations):
             new = self(u)
-            r = metric.norm(u - new)
-            if not bool(torch.isfinite(r).all()):
+            if not bool(torch.isfinite(new).all()):
                 return _nonfinite(u, step, residuals, trace, throw)
+            r = metric.norm(u - new)
             residuals.append(r)
             if tol is not None and bool((r <= tol).all()):
                 status = Status.CONVERGED
