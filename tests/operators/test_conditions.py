@@ -14,6 +14,7 @@ from bmo import operators, prox, sets, smooth
 from bmo.errors import ConditionError, MetricError, NonFiniteError, ShapeError
 from bmo.metric import Block, Dense, Diagonal, Identity, Scaled
 from bmo.operators import Operator
+from bmo.operators.subproblem import Subproblem
 from tests.operators.ratios import jacobian, norm_in, pair_ratio
 
 f64 = torch.float64
@@ -245,3 +246,28 @@ def test_other_data_are_checked_too() -> None:
     assert D.bind(A=0.5 * E2).metric.bounds()[0] == pytest.approx(1.1 - 0.25)
     with pytest.raises(ConditionError, match="tau > beta"):
         D.bind(A=2 * E2)
+
+
+def test_unchecked_steps_without_a_metric_still_run() -> None:
+    q = quadratic(1.0, 1.0)
+    z = torch.ones(3, dtype=f64)
+    for D in (
+        operators.GradientLinearisedALM(q, prox.Zero(), E2, ZERO, 1.0, 0.9, check=False),
+        operators.CondatVu(q, prox.Zero(), FIXED, E2, 1.1, 1.0, check=False),
+    ):
+        assert bool(torch.isfinite(D(z)).all()) and D.averaged == 1.0 and D.certified == "none"
+        with pytest.raises(MetricError):
+            _ = D.metric
+
+
+def test_steps_too_close_to_the_limit_for_the_precision() -> None:
+    """Below one in exact numbers, but no metric in single precision: refused, not used."""
+    K = torch.tensor([[1.0, 0.5], [0.2, 3.0]])
+    limit = 1 / float(torch.linalg.matrix_norm(K.double(), 2))
+    with pytest.raises((ConditionError, MetricError), match="sigma"):
+        operators.PDHG(prox.Zero(), prox.L1(1.0), K, limit, limit * (1 - 1e-9))
+
+
+def test_a_quadratic_subproblem_needs_its_factor() -> None:
+    with pytest.raises(ConditionError, match="factor"):
+        Subproblem(quadratic(1.0), Identity())(ZERO)
