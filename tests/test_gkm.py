@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from bmo.errors import ConditionError, DomainError, MetricError, NonFiniteError,
 from bmo.gkm import GKM
 from bmo.metric import Dense, Identity
 from bmo.operators import Combination, Composition, Conjugate, Lambda, Stack, Unrelaxed
-from bmo.operators.base import same_metric
+from bmo.operators.base import Preparing, same_metric
 from bmo.result import Status
 from tests.instances import F64, generator, nonexpansive_map, normal, spd
 
@@ -293,3 +294,51 @@ def test_undoing_a_relaxation() -> None:
     for a in (0.0, 1.1, math.nan):
         with pytest.raises(ConditionError, match=r"\(0, 1\]"):
             Lambda(lambda u: u, Identity(), averaged=a)
+
+
+class Counting(Preparing):
+    """u / (1 + w^2) with a norm that is worth computing once."""
+
+    def __init__(self, w: torch.Tensor, learn: bool) -> None:
+        super().__init__()
+        self.w = torch.nn.Parameter(w, requires_grad=learn)
+        self.register_buffer("b", torch.zeros_like(w))
+        self.count = 0
+
+    metric = Identity()
+
+    def _compute(self) -> torch.Tensor:
+        self.count += 1
+        return 1 + self.w.square()
+
+    def forward(self, u: torch.Tensor) -> torch.Tensor:
+        return u / self.prepare() + self.b
+
+
+def test_work_is_shared_by_a_loop_and_never_stale() -> None:
+    w, u = torch.tensor([2.0], dtype=F64), torch.ones(1, dtype=F64)
+    fixed = Counting(w.clone(), learn=False)
+    GKM(fixed, 0.5).iterate(u, iterations=4)
+    assert fixed.count == 1
+    with torch.no_grad():
+        fixed.w.fill_(3.0)
+    torch.testing.assert_close(fixed(u), u / 10, rtol=1e-15, atol=0)
+    assert fixed.count == 2
+
+    learned = Counting(w.clone(), learn=True)
+    learned(learned(u))
+    assert learned.count == 2  # every step, so that each has its own gradient
+    bound = learned.bind(b=u)
+    before = bound.count
+    out = bound(bound(u))
+    assert bound.count == before and bound.w is learned.w
+    (grad,) = torch.autograd.grad(out.sum(), bound.w)
+    expected = torch.autograd.functional.jacobian(
+        lambda w: ((u / (1 + w**2) + u) / (1 + w**2) + u).sum(), w
+    )
+    torch.testing.assert_close(grad, expected, rtol=1e-14, atol=0)
+    pair = Composition(learned, learned).prepared()
+    assert pair.parts[0] is pair.parts[1] and pair.parts[0] is not learned
+    plain = rotation()
+    assert plain.prepared() is plain
+    assert pickle.loads(pickle.dumps(fixed))._ready is None
