@@ -90,6 +90,10 @@ class GKM(nn.Module):
         r""":math:`r(u) = \|u - T(u)\|_H`, shape = batch shape."""
         return self.metric.norm(u - self(u))
 
+    def prepared(self) -> GKM:
+        """The same map for one loop: what depends on no iterate is computed once."""
+        return GKM(self.operator.prepared(), self.alpha, check=False)
+
     def bind(self, **data: Tensor) -> GKM:
         """The same map (parameters shared) on other data."""
         return GKM(self.operator.bind(**data), self.alpha, check=False)

@@ -9,7 +9,6 @@ Each estimator states when it is valid; :func:`register` adds one.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -17,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from bmo.errors import DomainError, NonFiniteError, TrainingError
-from bmo.gkm import GKM
 from bmo.inner import Inner, Upper, upper_values
 
 Parameters = Mapping[str, Tensor] | Iterable[Tensor] | None
@@ -108,14 +106,6 @@ def require_method(method: str) -> Estimator:
     return METHODS[method]
 
 
-def prepared(inner: Inner) -> Inner:
-    """The same loop for one backward pass: what its steps share is computed once."""
-    training, clone = inner.training_map, copy.copy(inner)
-    clone._modules = dict(inner._modules)
-    clone.training_map = GKM(training.operator.prepared(), training.alpha, check=False)
-    return clone
-
-
 @register(
     "reverse",
     "exact for the K steps that were taken: automatic differentiation of the loop itself. Memory "
@@ -125,7 +115,7 @@ def reverse(
     inner: Inner, u0: Tensor, upper: Upper, iterations: int, tensors: list[Tensor]
 ) -> Estimate:
     r"""Reverse mode through all K steps, including :math:`dH_\omega^{-1}` and the projections."""
-    u = prepared(inner)(u0, upper, iterations)
+    u = inner(u0, upper, iterations)
     value = upper_values(upper, u, inner.training_map.metric).mean()
     if not value.requires_grad:  # nothing depends on omega: the derivative is zero
         return u, value, tuple(torch.zeros_like(w) for w in tensors)

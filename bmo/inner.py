@@ -10,7 +10,9 @@ Book: chapter 6. The loop is differentiable in everything: that is how :math:`\o
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -140,11 +142,19 @@ class Inner(nn.Module):
             v = self.mu * v_u + (1 - self.mu) * v
         return self.domain.project(v, metric)
 
+    def prepared(self) -> Self:
+        """The same loop, its parameters shared: what all of its steps need is computed once."""
+        clone = copy.copy(self)
+        clone._modules = dict(self._modules)
+        clone.training_map = self.training_map.prepared()
+        return clone
+
     def iterates(self, u0: Tensor, upper: Upper, iterations: int) -> Iterator[Tensor]:
         """Yield :math:`u^1, u^2, ..., u^K`; the loop itself, open for inspection."""
-        metric, u = self.training_map.metric, u0
+        loop, u = self.prepared(), u0
+        metric = loop.training_map.metric
         for s in self.sizes(iterations):
-            u = self.step(u, s, upper, metric)
+            u = loop.step(u, s, upper, metric)
             yield u
 
     def start(self, u0: Tensor) -> None:
@@ -234,7 +244,8 @@ class AnchoredInner(Inner):
 
     def iterates(self, u0: Tensor, upper: Upper, iterations: int) -> Iterator[Tensor]:
         """Yield :math:`w^1, ..., w^n`."""
-        metric, w = self.training_map.metric, u0
+        loop, w = self.prepared(), u0
+        metric = loop.training_map.metric
         for k, s in enumerate(self.sizes(iterations), 1):
-            w = (u0 + k * self.step(w, s, upper, metric)) / (k + 1)
+            w = (u0 + k * loop.step(w, s, upper, metric)) / (k + 1)
             yield w
