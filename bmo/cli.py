@@ -145,8 +145,9 @@ def run_train(options: argparse.Namespace) -> None:
     for seed in seeds:
         for noise in options.noise or settings.noises:
             for method in options.method or settings.methods:
-                part = pieces.result(noise, method, seed)
-                print(_summary(noise, method, seed, part, settings.depths), flush=True)
+                if seed in settings.seeds_of(method):
+                    part = pieces.result(noise, method, seed)
+                    print(_summary(noise, method, seed, part, settings.depths), flush=True)
     if options.noise or options.method or options.seeds:
         print(f"parts kept in {out}; a call without --noise, --method, --seeds writes the record")
         return

@@ -99,8 +99,6 @@ def measure(
     ssim_depths: Sequence[int] = (),
 ) -> dict[str, Any]:
     """PSNR (mean over images) and the relative residual at each depth, SSIM at some of them."""
-    # Entries that decay to zero would pass through subnormal numbers, which are very slow.
-    torch.set_flush_denormal(True)
     scores: dict[str, list[list[float]]] = {"psnr": [], "ssim": []}
     residuals = []
     for name, image in noisy.items():

@@ -18,6 +18,8 @@ from bmo.problems.sparse_coding.settings import Settings
 
 TRAINING_SETS = ("bsds500_train_clean", "bsds500_test")
 HELD_OUT = 20
+#: Side of the middle part of each test picture that the page profile restores.
+PAGE_PART = 160
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def load(settings: Settings) -> Pictures:
 
 def _page(size: int) -> Pictures:
     train = data.page_pictures("train", torch.float32)
-    test = data.page_pictures("test", torch.float32)
+    test = {n: _middle(i) for n, i in data.page_pictures("test", torch.float32).items()}
     names = {name.rsplit(".", 1)[0]: name for name in picture_hashes()}
     files = [f"scikit-image/{names[stem]}" for stem in [*train, *test]]
     images = list(train.values())
@@ -66,6 +68,11 @@ def _full(size: int) -> Pictures:
     return Pictures(
         PatchBank(images[HELD_OUT:], size), PatchBank(images[:HELD_OUT], size), test, files
     )
+
+
+def _middle(image: Tensor) -> Tensor:
+    row, column = ((length - PAGE_PART) // 2 for length in image.shape)
+    return image[row : row + PAGE_PART, column : column + PAGE_PART].contiguous()
 
 
 def _gray(image: Tensor) -> Tensor:

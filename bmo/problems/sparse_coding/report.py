@@ -22,7 +22,7 @@ def collect(pieces: Pieces) -> Parts:
     """Every part of the run, computed if it is not there yet: (noise, method) → one per seed."""
     s = pieces.settings
     pairs = [(noise, method) for noise in s.noises for method in s.methods]
-    return {pair: [pieces.result(*pair, seed) for seed in s.seeds] for pair in pairs}
+    return {pair: [pieces.result(*pair, seed) for seed in s.seeds_of(pair[1])] for pair in pairs}
 
 
 def rows_of(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:

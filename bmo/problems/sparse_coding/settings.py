@@ -82,6 +82,10 @@ class Settings:
     resolution: float = 2e-7
     exact_patches: int = 128
 
+    def seeds_of(self, method: str) -> tuple[int, ...]:
+        """The seeds of a method: ISTA is not trained, so one draw of the test noise will do."""
+        return self.seeds if method in LEARNED else self.seeds[:1]
+
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON, for a record."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
