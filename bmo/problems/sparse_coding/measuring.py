@@ -1,6 +1,8 @@
 r"""Testing: T alone is iterated from :math:`u^0 = 0` on noisy images; the clean ones only measure.
 
 Book: chapter 10. :func:`restore_image` takes no clean image; what it returns cannot depend on one.
+Codes that decay to zero pass through subnormal numbers: ``torch.set_flush_denormal(True)`` makes
+long runs much faster (the command line does so).
 """
 
 from __future__ import annotations

@@ -37,6 +37,8 @@ def relevant(name: str, settings: Settings | dict[str, Any]) -> dict[str, Any]:
     """The settings that a part depends on: not which other parts there are, nor another's mu."""
     known = settings.as_dict() if isinstance(settings, Settings) else settings
     others = {"noises", "methods", "seeds"} | (set() if "bmo" in name else {"mu", "s", "p"})
+    if name.startswith(("dictionary", "start")) or "unh" in name:
+        others |= {"alpha", "ridge", "steps", "batch", "rates", "search_steps", "warmup"}
     return {key: value for key, value in known.items() if key not in others}
 
 
@@ -55,8 +57,6 @@ class Pieces:
     ) -> None:
         self.settings, self.folder, self.resume, self.progress = settings, folder, resume, progress
         self.made: set[str] = set()
-        # Codes that decay to zero pass through subnormal numbers, which are a hundred times slower.
-        torch.set_flush_denormal(True)
 
     @cached_property
     def pictures(self) -> Pictures:
@@ -165,7 +165,7 @@ class Pieces:
         if method == "ena-lista":
             lista = TiedLISTA(G, b, at["penalty"], step=longest / 2)
             return Restorer(lista, A, noise, alpha=1.0, iterations=s.iterations)
-        D = Coder(G, b, at["penalty"], ridge=s.ridge, step=step)
+        D = Coder(G, b, at["penalty"], ridge=s.ridge[noise], step=step)
         mu = s.mu[noise] if method == "bmo" else 0.0
         return Restorer(D, A, noise, s.alpha, mu, schedule(s.s[noise], s.p), s.iterations)
 
