@@ -65,8 +65,8 @@ def table(record: Record) -> str:
             ]
             lines.append(f"| {name} | {words} | " + " | ".join(cells) + " |")
     gains = ", ".join(
-        f"{difference(record, noise, 16):+.2f} and {difference(record, noise, 1000):+.2f} dB ({name})"
-        for noise, name in NOISES.items()
+        "{:+.2f} and {:+.2f} dB ({})".format(*(difference(record, n, k) for k in (16, 1000)), name)
+        for n, name in NOISES.items()
     )
     gained = f"What μ > 0 adds to μ = 0, after 16 and 1,000 steps: {gains}."
     where = f"The command is `{COMMAND}` with the options of the row. {provenance(record)}"
