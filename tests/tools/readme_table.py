@@ -43,6 +43,12 @@ def difference(record: Record, noise: str, depth: int) -> float:
     return value(record, "bmo minus gkm", noise, depth, "psnr_difference")
 
 
+def gain(record: Record, noise: str, name: str) -> str:
+    """Return what μ > 0 adds at 16 and at 1,000 steps, in words."""
+    first, last = (difference(record, noise, depth) for depth in (16, 1000))
+    return f"{first:+.2f} and {last:+.2f} dB ({name})"
+
+
 def small(number: float) -> str:
     """Return a residual to one digit; what float32 cannot tell from zero is said so."""
     return "< 1e-7" if number < 1e-7 else f"{number:.0e}"
@@ -64,10 +70,7 @@ def table(record: Record) -> str:
                 f"`--noise {noise} --method {method}`",
             ]
             lines.append(f"| {name} | {words} | " + " | ".join(cells) + " |")
-    gains = ", ".join(
-        "{:+.2f} and {:+.2f} dB ({})".format(*(difference(record, n, k) for k in (16, 1000)), name)
-        for n, name in NOISES.items()
-    )
+    gains = ", ".join(gain(record, noise, name) for noise, name in NOISES.items())
     gained = f"What μ > 0 adds to μ = 0, after 16 and 1,000 steps: {gains}."
     where = f"The command is `{COMMAND}` with the options of the row. {provenance(record)}"
     return "\n".join([*lines, "", gained, "", where, ""])
