@@ -10,8 +10,8 @@ import pytest
 from bmo import bounds
 from bmo.errors import ConditionError, DomainError
 
-HAVE: dict[str, float] = {"alpha": 0.3, "mu": 0.4, "diameter": 2.0, "slope": 1.5}
-STRONG: dict[str, float] = {"strength": 0.5, "lipschitz": 2.0, "mu": 0.4}
+HAVE: dict[str, Any] = {"alpha": 0.3, "mu": 0.4, "diameter": 2.0, "slope": 1.5}
+STRONG: dict[str, Any] = {"strength": 0.5, "lipschitz": 2.0, "mu": 0.4}
 
 
 def test_the_weight_of_lemma_5_is_that_of_the_averaged_map() -> None:

@@ -24,6 +24,8 @@ from bmo.problems.family_steps import FAMILIES, MAKERS, SHRINK, Array, tensor
 from bmo.schedules import Schedule
 from bmo.sets import Set
 
+__all__ = ["FAMILIES", "HalfSquares", "Instance", "MetricBall", "least_in_ball", "random_instance"]
+
 
 class MetricBall(Set):
     r""":math:`\{u : \|u-c\|_H \le R\}`, with the projection in its own metric H only.

@@ -20,12 +20,7 @@ from bmo.problems import toy
 from bmo.problems.families import FAMILIES, Instance, random_instance
 
 SEEDS = range(52)  # 4 families x 52 = 208 problems
-LARGE = [
-    ("proximal gradient", 50),
-    ("PDHG", 30),
-    ("linearised ADMM", 24),
-    ("certified network", 50),
-]
+LARGE = dict(zip(FAMILIES, (50, 30, 24, 50), strict=True))
 
 
 @cache

@@ -11,7 +11,7 @@ from bmo.errors import DomainError, MetricError
 from bmo.problems.families import FAMILIES, Instance, least_in_ball, random_instance
 from bmo.problems.family_steps import MAKERS
 
-CASES = [(f, seed, regular) for f in FAMILIES for seed in range(6) for regular in (False, True)]
+CASES = [(f, seed, regular) for f in FAMILIES for seed in range(5) for regular in (False, True)]
 
 
 def points(q: Instance, count: int = 200, seed: int = 0) -> torch.Tensor:
@@ -64,18 +64,13 @@ def test_the_solution_meets_its_optimality_conditions(
     H, T = q.training.metric, q.training
     assert float(T.residual(q.best)) < 1e-9 and bool(q.domain.contains(q.best, 1e-9))
     assert float(q.upper(q.best)) == pytest.approx(q.value, rel=1e-9, abs=1e-10)
-    if regular:
-        u = points(q)
-        for _ in range(2000):
-            u = T(u)
-        others = u[T.residual(u) < 1e-9]
-    else:  # points of S: the best one, moved along S and brought back into U
-        rng = np.random.default_rng([seed, 6, FAMILIES.index(family)])
-        V = torch.from_numpy(MAKERS[family](rng, 6, 2)[2])
-        t = torch.randn(400, V.shape[1], generator=torch.Generator().manual_seed(1)).double()
-        others = q.best + 10.0 ** torch.linspace(-6, 0, 400)[:, None].double() * (t @ V.mT)
-        others = others[q.domain.contains(others, 0.0)]
-        assert float(T.residual(others).max()) < 1e-8
+    # points of S: the best one, moved along S, as far as they stay in U
+    rng = np.random.default_rng([seed, 6, FAMILIES.index(family)])
+    V = torch.from_numpy(MAKERS[family](rng, 6, 0 if regular else 2)[2])
+    t = torch.randn(400, V.shape[1], generator=torch.Generator().manual_seed(1)).double()
+    others = q.best + 10.0 ** torch.linspace(-6, 0, 400)[:, None].double() * (t @ V.mT)
+    others = others[q.domain.contains(others, 0.0)]
+    assert float(T.residual(others).max()) < 1e-8
     assert len(others) > 20
     slopes = (others - q.best) @ q.upper.gradient(q.best)
     assert bool((slopes >= -1e-8 * (1 + H.norm(others - q.best))).all())
@@ -88,7 +83,7 @@ def test_least_squares_in_a_ball() -> None:
         rng = np.random.default_rng(seed)
         B, d, c = rng.normal(size=(4, 3)), 3 * rng.normal(size=4), rng.normal(size=3)
         got, t = least_in_ball(B, d, c, 0.7), c.copy()
-        for _ in range(4000):
+        for _ in range(1500):
             t = t - B.T @ (B @ t - d) / np.linalg.norm(B, 2) ** 2
             t = c + (t - c) * min(1.0, 0.7 / max(1e-300, float(np.linalg.norm(t - c))))
         np.testing.assert_allclose(got, t, atol=1e-8)
