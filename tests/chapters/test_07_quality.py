@@ -52,24 +52,28 @@ ALL = pytest.mark.parametrize("family", FAMILIES)
 
 @ALL
 def test_frozen_map(family: str) -> None:
-    for seed in list(SEEDS)[::2]:
+    """F_s is averaged on pairs; and where it contracts, so that z_s is found, the lemma itself."""
+    found = 0
+    for seed in SEEDS:
         q = problem(family, seed)
         s, H = 2 / q.lipschitz * (0.3 + 0.7 * (seed % 2)), q.training.metric
+        weight = bounds.map_relaxation(q.training.alpha, q.mu)
         loop = bmo.Inner(q.training, q.mu, s, q.domain)
         with torch.no_grad():
-            z = q.start
-            for _ in range(100):
-                z = loop.step(z, s, q.upper, H)
-            if float(H.norm(z - loop.step(z, s, q.upper, H))) > 1e-10:
-                continue  # not there yet: this instance cannot be checked to full precision
+            z, Fz = q.start, loop.step(q.start, s, q.upper, H)
+            for _ in range(60):
+                z, Fz = Fz, loop.step(Fz, s, q.upper, H)
+            error = float(H.norm(z - Fz))
+            found += error < 1e-6
             for u in (q.start, q.best):
                 Fu = loop.step(u, s, q.upper, H)
-                left, moved = float(H.norm(Fu - z)) ** 2, float(H.norm(u - Fu))
-                start = float(H.norm(u - z))
-                right = bounds.fixed_point_decrease(start, moved, q.training.alpha, q.mu)
-                assert left <= right + 1e-8
-                weight = bounds.map_relaxation(q.training.alpha, q.mu)
-                assert right == pytest.approx(start**2 - weight * moved**2, rel=1e-12, abs=1e-14)
+                apart, moved = float(H.norm(u - z)), float(H.norm(u - Fu))
+                both = weight * float(H.norm((u - Fu) - (z - Fz))) ** 2
+                assert float(H.norm(Fu - Fz)) ** 2 + both <= apart**2 + 1e-10
+                right = bounds.fixed_point_decrease(apart, moved, q.training.alpha, q.mu)
+                assert right == pytest.approx(apart**2 - weight * moved**2, rel=1e-12, abs=1e-14)
+                assert float(H.norm(Fu - z)) ** 2 <= right + 8 * q.diameter * error + 1e-10
+    assert found >= 3
 
 
 @ALL
