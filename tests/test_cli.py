@@ -19,7 +19,12 @@ def a_record(folder, **changes):
         "profile": "page",
         "created": "2026-01-31T12:00:00+00:00",
         "command": "python -m bmo train sparse-coding",
-        "settings": {"ridge": {"gaussian": 0.1}, "alpha": 0.9, "mu": {"gaussian": 0.1}, "iterations": 3},
+        "settings": {
+            "ridge": 0.1,
+            "alpha": 0.9,
+            "mu": {"gaussian": 0.1},
+            "iterations": 3,
+        },
         "seeds": [0],
         "data": [],
         "device": "CPU",

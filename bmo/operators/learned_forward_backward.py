@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bmo.errors import ConditionError, NonFiniteError, ShapeError
-from bmo.metric import Diagonal, Metric
+from bmo.metric import Diagonal, Metric, exact
 from bmo.operators.base import Preparing
 from bmo.operators.spectral import METHODS, largest_eigenvalue
 from bmo.parameters import Positive

@@ -165,7 +165,7 @@ class Pieces:
         if method == "ena-lista":
             lista = TiedLISTA(G, b, at["penalty"], step=longest / 2)
             return Restorer(lista, A, noise, alpha=1.0, iterations=s.iterations)
-        D = Coder(G, b, at["penalty"], ridge=s.ridge[noise], step=step)
+        D = Coder(G, b, at["penalty"], ridge=s.ridge, step=step)
         mu = s.mu[noise] if method == "bmo" else 0.0
         return Restorer(D, A, noise, s.alpha, mu, schedule(s.s[noise], s.p), s.iterations)
 

@@ -32,7 +32,7 @@ class Settings:
         mu: Weight of the upper step for each noise (method ``bmo``).
         s: Scale of :math:`s_k = s/(k+1)^p` for each noise.
         p: Its exponent.
-        ridge: :math:`\varepsilon` of the elastic net for each noise.
+        ridge: :math:`\varepsilon` of the elastic net.
         flattens: Powers of :func:`~bmo.problems.sparse_coding.dictionary.flatten_spectrum` to
             choose from.
         steps: Steps of Adam.
@@ -64,9 +64,9 @@ class Settings:
     mu: dict[str, float] = field(default_factory=lambda: {"gaussian": 0.1, "salt-pepper": 0.3})
     s: dict[str, float] = field(default_factory=lambda: {"gaussian": 3.0, "salt-pepper": 10.0})
     p: float = 1.0
-    ridge: dict[str, float] = field(default_factory=lambda: {"gaussian": 0.1, "salt-pepper": 0.05})
+    ridge: float = 0.1
     flattens: tuple[float, ...] = (0.0, 0.5)
-    steps: int = 400
+    steps: int = 200
     batch: int = 64
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     search_steps: int = 40

@@ -55,7 +55,7 @@ def rebuild(
         operator: Operator = TiedLISTA(own["operator.W1"].mT, zero, 1.0)
         alpha, mu = 1.0, 0.0
     else:
-        operator = Coder(own["operator.G"], zero, 1.0, ridge=settings["ridge"][noise])
+        operator = Coder(own["operator.G"], zero, 1.0, ridge=settings["ridge"])
         alpha, mu = settings["alpha"], settings["mu"][noise] if method == "bmo" else 0.0
     model = Restorer(operator, decoder, noise, alpha, mu, iterations=settings["iterations"])
     model.load_state_dict({**own, "operator.b": zero})
