@@ -1,0 +1,269 @@
+r"""Random bilevel problems on four families of operators, with :math:`\varphi` solved separately.
+
+For one :math:`\omega` each: a training map :math:`T: U\to U` whose fixed points form an affine set
+cut by U, a least squares :math:`\ell`, and U a ball of the metric H. There every constant of the
+theorems has a closed form, and so has :math:`\varphi = \min_S\ell`, up to one scalar equation that
+bisection solves. Book: chapter 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bmo.errors import DomainError, MetricError
+from bmo.gkm import GKM
+from bmo.inner import Inner
+from bmo.metric import Dense, Metric
+from bmo.operators import Lambda, Operator, Unrelaxed
+from bmo.problems.family_steps import FAMILIES, MAKERS, SHRINK, Array, tensor
+from bmo.schedules import Schedule
+from bmo.sets import Set
+
+__all__ = ["FAMILIES", "HalfSquares", "Instance", "MetricBall", "least_in_ball", "random_instance"]
+
+
+class MetricBall(Set):
+    r""":math:`\{u : \|u-c\|_H \le R\}`, with the projection in its own metric H only.
+
+    Example:
+        >>> import torch, bmo
+        >>> from bmo.problems.families import MetricBall
+        >>> U = MetricBall(bmo.metric.Identity(), torch.zeros(1), 2.0)
+        >>> U.project(torch.tensor([5.0]), bmo.metric.Identity())
+        tensor([2.])
+    """
+
+    def __init__(self, metric: Metric, center: Tensor, radius: float) -> None:
+        self.metric, self.center, self.radius = metric, center, radius
+
+    def nearest(self, u: Tensor) -> Tensor:
+        raise MetricError("the projection in H", "the Euclidean one", "use project(u, metric)", u)
+
+    def contains(self, u: Tensor, tol: float = 1e-9) -> Tensor:
+        return self.metric.norm(u - self.center) <= self.radius + tol
+
+    def project(self, u: Tensor, metric: Metric, tol: float = 1e-10) -> Tensor:
+        if type(metric) is not type(self.metric):
+            raise MetricError("the metric of the ball", "another one", "use its own metric", metric)
+        w = u - self.center
+        return self.center + w * (self.radius / self.metric.norm(w)).clamp_max(1.0)[..., None]
+
+
+class HalfSquares:
+    r""":math:`\ell(u) = \tfrac12|Bu-d|^2` as an upper objective with its gradient."""
+
+    def __init__(self, B: Tensor, d: Tensor) -> None:
+        self.B, self.d = B, d
+
+    def __call__(self, u: Tensor) -> Tensor:
+        return 0.5 * (u @ self.B.mT - self.d).square().sum(-1)
+
+    def gradient(self, u: Tensor) -> Tensor:
+        r""":math:`B^\top(Bu-d)`."""
+        return (u @ self.B.mT - self.d) @ self.B
+
+
+@dataclass(frozen=True)
+class Instance:
+    r"""One problem and its constants, all in the metric H of ``training``.
+
+    Attributes:
+        family: One of ``FAMILIES``.
+        training: :math:`T`, a self-map of U.
+        domain: :math:`U`.
+        upper: :math:`\ell`.
+        start: :math:`u^0`, shape (n,).
+        mu: :math:`\mu`.
+        diameter: :math:`\Delta`.
+        slope: A bound on :math:`G = \max_U\|g\|`.
+        oscillation: A bound on :math:`M`.
+        lipschitz: :math:`L_H`.
+        strength: The modulus m of strong convexity of :math:`\ell`, 0 if there is none.
+        value: :math:`\varphi`.
+        best: A minimiser of :math:`\ell` over :math:`S`, shape (n,).
+        kappa: With :math:`\mathrm{dist}(u,S) \le \kappa\,r(u)` on U, where it is known.
+        distance: :math:`u \mapsto \mathrm{dist}(u, S)` where kappa is known.
+    """
+
+    family: str
+    training: GKM
+    domain: MetricBall
+    upper: HalfSquares
+    start: Tensor
+    mu: float
+    diameter: float
+    slope: float
+    oscillation: float
+    lipschitz: float
+    strength: float
+    value: float
+    best: Tensor
+    kappa: float | None
+    distance: Callable[[Tensor], Tensor]
+
+    @torch.no_grad()
+    def iterates(self, steps: Schedule | float, count: int) -> Tensor:
+        r""":math:`u^0, \dots, u^{count}` of Algorithm 1, shape (count + 1, n)."""
+        loop = Inner(self.training, self.mu, steps, self.domain)
+        return torch.stack([self.start, *loop.iterates(self.start, self.upper, count)])
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """What the bounds of :mod:`bmo.bounds` ask for, by name."""
+        return {
+            "alpha": self.training.alpha,
+            "mu": self.mu,
+            "diameter": self.diameter,
+            "slope": self.slope,
+        }
+
+
+def least_in_ball(B: Array, d: Array, center: Array, radius: float) -> Array:
+    r"""Minimise :math:`\tfrac12|Bt-d|^2` over :math:`|t-c|\le R`, by the SVD and bisection.
+
+    Example:
+        >>> import numpy as np
+        >>> least_in_ball(np.eye(1), np.array([3.0]), np.zeros(1), 1.0).round(12)
+        array([1.])
+    """
+    U, sigma, Wt = np.linalg.svd(B, full_matrices=False)
+    keep = sigma > 1e-12 * max(1.0, float(sigma.max(initial=0.0)))
+    U, sigma, Wt = U[:, keep], sigma[keep], Wt[keep]
+    c = sigma * (U.T @ (d - B @ center))
+
+    def length(weight: float) -> float:
+        return float(np.linalg.norm(c / (sigma**2 + weight)))
+
+    low = high = 0.0
+    if length(0.0) > radius:
+        high = float(np.linalg.norm(c)) / radius
+        for _ in range(200):
+            mid = (low + high) / 2
+            low, high = (mid, high) if length(mid) > radius else (low, mid)
+    best: Array = center + Wt.T @ (c / (sigma**2 + high))
+    return best
+
+
+def _known_kappa(family: str, D: Operator, alpha: float, n: int, metric: Metric) -> float:
+    """The constant of the error bound of an affine D, or of the network."""
+    if family == "certified network":
+        return 1 / (alpha * (1 - SHRINK))
+    eye = torch.eye(n, dtype=torch.float64)
+    linear = D(eye) - D(0 * eye)  # row i is the image of the i-th unit vector
+    whole = metric.factor(metric.unfactor(eye) @ (eye - linear))
+    sigma = torch.linalg.svdvals(whole)
+    return 1 / (alpha * float(sigma[sigma > 1e-8].min()))
+
+
+def random_instance(family: str, seed: int, n: int = 6, regular: bool = False) -> Instance:
+    r"""A random problem of a family.
+
+    U is a ball around a random point, T is the step followed by the projection onto U. With
+    ``regular`` the ball is centred at a fixed point, so T maps U into itself without a projection,
+    no constraint is active, and the constant kappa of the error bound is known.
+
+    Args:
+        family: One of ``FAMILIES``.
+        seed: Seed of all random choices.
+        n: Size of the primal variable, >= 3; PDHG and ADMM have dual variables besides.
+        regular: As said above.
+
+    Raises:
+        DomainError: The family is unknown or n is too small.
+
+    Example:
+        >>> from bmo.problems import families
+        >>> problem = families.random_instance("PDHG", seed=0)
+        >>> bool(problem.training.residual(problem.best) < 1e-9)
+        True
+    """
+    if family not in MAKERS or n < 3:
+        raise DomainError(f"a family of {FAMILIES}, n >= 3", f"{family}, {n}", "choose one", family)
+    rng = np.random.default_rng([seed, n, FAMILIES.index(family)])
+    with torch.no_grad():
+        D, point, V = MAKERS[family](rng, n, 0 if regular else max(1, n // 3))
+        D = D.prepared()
+        size = len(point)
+        metric = Dense(D.metric.matrix((size,), like=tensor(point)))
+        return _assemble(family, rng, D, metric, point, V, regular)
+
+
+def _training(D: Operator, metric: Dense, alpha: float, ball: MetricBall, regular: bool) -> GKM:
+    r"""T, or :math:`\mathrm{Proj}_{U,H}\circ T` as a scheme of its own."""
+    if regular:
+        return GKM(Lambda(D, metric), alpha)
+    plain = GKM(D, alpha)
+    averaged = 1 / (2 - plain.averaged)
+    projected = Lambda(lambda u: ball.project(plain(u), metric), metric, averaged)
+    return GKM(Unrelaxed(projected), averaged)
+
+
+def _ball_in(S: Array, center: Array, radius: float) -> tuple[Array, float]:
+    """Where the ball cuts the subspace with basis S: centre and radius there."""
+    t = S.T @ center
+    return t, float(np.sqrt(radius**2 - np.sum((center - S @ t) ** 2)))
+
+
+def _assemble(
+    family: str,
+    rng: np.random.Generator,
+    D: Operator,
+    metric: Dense,
+    point: Array,
+    V: Array,
+    regular: bool,
+) -> Instance:
+    """Choose U, l, alpha, mu and u^0, and compute every constant, in the coordinates of H."""
+    size, radius, alpha = len(point), float(rng.uniform(1, 3)), float(rng.uniform(0.2, 0.9))
+    eye = torch.eye(size, dtype=torch.float64)
+    y0, Q = metric.factor(tensor(point)).numpy(), _basis(metric, V)
+    away, start = rng.normal(size=(2, size))
+    away *= 0.0 if regular else 0.6 * radius / np.linalg.norm(away)
+    start *= radius * rng.uniform(0.3, 1) / np.linalg.norm(start)
+    center = y0 + Q @ rng.normal(size=Q.shape[1]) + away
+    ball = MetricBall(metric, metric.unfactor(tensor(center)), radius)
+
+    rows = size if rng.uniform() < 0.5 else max(1, size // 2)
+    B = rng.normal(size=(rows, size)) / np.sqrt(size) + (np.eye(size) if rows == size else 0.0)
+    d = B @ center + 2 * rng.normal(size=rows)
+    best = y0 + Q @ least_in_ball(B @ Q, d - B @ y0, *_ball_in(Q, center - y0, radius))
+    sigma, miss = np.linalg.svd(B, compute_uv=False), B @ center - d
+    first, L = float(np.linalg.norm(B.T @ miss)), float(sigma[0] ** 2)
+    return Instance(
+        family=family,
+        training=_training(D, metric, alpha, ball, regular),
+        domain=ball,
+        upper=HalfSquares((metric.factor(eye) @ tensor(B.T)).mT, tensor(d)),
+        start=metric.unfactor(tensor(center + start)),
+        mu=float(rng.uniform(0.2, 0.8)),
+        diameter=2 * radius,
+        slope=first + L * radius,
+        oscillation=first * radius + L * radius**2 / 2 + min(first * radius, miss @ miss / 2),
+        lipschitz=L,
+        strength=float(sigma[-1] ** 2) if rows == size else 0.0,
+        value=0.5 * float(np.sum((B @ best - d) ** 2)),
+        best=metric.unfactor(tensor(best)),
+        kappa=_known_kappa(family, D, alpha, size, metric) if regular else None,
+        distance=_distance(metric, tensor(y0), tensor(Q)),
+    )
+
+
+def _basis(metric: Dense, V: Array) -> Array:
+    """An orthonormal basis of the directions V in the coordinates of H, as columns."""
+    Q: Array = np.linalg.qr(metric.factor(tensor(V.T)).numpy().T)[0]
+    return Q
+
+
+def _distance(metric: Dense, y0: Tensor, Q: Tensor) -> Callable[[Tensor], Tensor]:
+    """The distance to the affine set y0 + range(Q)."""
+
+    def distance(u: Tensor) -> Tensor:
+        w = metric.factor(u) - y0
+        return (w - w @ Q @ Q.mT).norm(dim=-1)
+
+    return distance

@@ -1,0 +1,367 @@
+"""Chapter 7: one test for each numbered statement.
+
+The random problems have :math:`\\varphi` from a separate solver (tests/problems/test_families.py
+holds it against its optimality conditions). Rates are measured on problems solved by hand.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import bmo
+from bmo import bounds
+from bmo.problems import toy
+from bmo.problems.families import FAMILIES, Instance, random_instance
+
+SEEDS = range(52)  # 4 families x 52 = 208 problems
+LARGE = dict(zip(FAMILIES, (50, 30, 24, 50), strict=True))
+
+
+@cache
+def problem(family: str, seed: int, regular: bool = False) -> Instance:
+    """Every thirteenth problem is large: 50 variables in all."""
+    n = LARGE[family] if seed % 13 == 0 else 3 + seed % 6
+    return random_instance(family, seed, n=n, regular=regular)
+
+
+class Run:
+    """The iterates of one problem with one schedule, and what the bounds ask for."""
+
+    def __init__(self, which: Instance, steps: Any, K: int) -> None:
+        self.steps = [steps(k) if callable(steps) else steps for k in range(1, K + 3)]
+        u = which.iterates(steps, K + 1)
+        T = which.training
+        self.u, self.have = u, which.constants
+        self.r = T.residual(u).tolist()
+        self.e = T.metric.norm(u[1:] - u[:-1]).tolist()
+        self.gap = (which.upper(u) - which.value).tolist()
+        assert bool(which.domain.contains(u).all())
+
+    def change(self, k: int, w: int) -> float:
+        return float(self.steps[k - w + 1] - self.steps[k])
+
+
+ALL = pytest.mark.parametrize("family", FAMILIES)
+
+
+@ALL
+def test_frozen_map(family: str) -> None:
+    """F_s is averaged on pairs; and where it contracts, so that z_s is found, the lemma itself."""
+    found = 0
+    for seed in SEEDS:
+        q = problem(family, seed)
+        s, H = 2 / q.lipschitz * (0.3 + 0.7 * (seed % 2)), q.training.metric
+        weight = bounds.map_relaxation(q.training.alpha, q.mu)
+        loop = bmo.Inner(q.training, q.mu, s, q.domain)
+        with torch.no_grad():
+            z, Fz = q.start, loop.step(q.start, s, q.upper, H)
+            for _ in range(60):
+                z, Fz = Fz, loop.step(Fz, s, q.upper, H)
+            error = float(H.norm(z - Fz))
+            found += error < 1e-6
+            for u in (q.start, q.best):
+                Fu = loop.step(u, s, q.upper, H)
+                apart, moved = float(H.norm(u - z)), float(H.norm(u - Fu))
+                both = weight * float(H.norm((u - Fu) - (z - Fz))) ** 2
+                assert float(H.norm(Fu - Fz)) ** 2 + both <= apart**2 + 1e-10
+                right = bounds.fixed_point_decrease(apart, moved, q.training.alpha, q.mu)
+                assert right == pytest.approx(apart**2 - weight * moved**2, rel=1e-12, abs=1e-14)
+                assert float(H.norm(Fu - z)) ** 2 <= right + 8 * q.diameter * error + 1e-10
+    assert found >= 3
+
+
+@ALL
+@pytest.mark.parametrize("sharp", [True, False])
+def test_uniform_residual(family: str, sharp: bool) -> None:
+    for seed in SEEDS:
+        q = problem(family, seed)
+        run = Run(q, bmo.schedule((1 if sharp else 2) / q.lipschitz * 2**0.6, 0.6), 12)
+        M = q.oscillation
+        for k in (0, 1, 4, 12):
+            for w in range(1, k + 2):
+                sigma = run.steps[k - w + 1]
+                bound = bounds.uniform_residual(k, w, sigma, oscillation=M, sharp=sharp, **run.have)
+                assert run.r[k] <= bound
+
+
+@ALL
+def test_harmonic_schedule(family: str) -> None:
+    for seed in list(SEEDS)[::2]:
+        q = problem(family, seed)
+        for sharp, s in ((True, 2 / q.lipschitz), (False, 4 / q.lipschitz)):
+            run = Run(q, bmo.schedule(s), 12)
+            for k in range(13):
+                bound = bounds.uniform_residual_harmonic(
+                    k, s, oscillation=q.oscillation, sharp=sharp, **run.have
+                )
+                assert run.r[k] <= bound
+
+
+@ALL
+def test_uniform_step_length(family: str) -> None:
+    for seed in SEEDS:
+        q = problem(family, seed)
+        p = (0.3, 0.7, 1.0)[seed % 3]
+        run = Run(q, bmo.schedule(2 / q.lipschitz * 2**p, p), 12)
+        for k in (0, 1, 4, 12):
+            for w in range(1, k + 2):
+                moved = bounds.move_window(k, w, run.change(k, w), **run.have)
+                assert run.e[k] <= moved
+                step = run.steps[k]
+                assert run.r[k] <= bounds.residual_from_step(moved, q.mu, q.slope, step)
+                assert run.gap[k] <= bounds.upper_gap(moved, q.diameter, q.mu, q.slope, step)
+
+
+@ALL
+def test_constant_steps_and_blocks(family: str) -> None:
+    for seed in list(SEEDS)[::2]:
+        q = problem(family, seed)
+        size = {name: q.constants[name] for name in ("alpha", "mu", "diameter")}
+        run = Run(q, 1.5 / q.lipschitz, 16)
+        for k in range(17):
+            moved = bounds.move_constant(k, **size)
+            assert run.e[k] <= moved
+            value = bounds.upper_gap(moved, q.diameter, q.mu, q.slope, run.steps[k])
+            assert run.gap[k] <= value
+        s, p = 2 / q.lipschitz, 0.25
+        run = Run(q, lambda k, s=s, p=p: s * 2 ** (-p * math.floor(math.log2(k))), 31)
+        for i in range(5):
+            K, n = 2 ** (i + 1) - 1, 2**i
+            moved, step = bounds.move_constant(n, **size), s * n**-p
+            assert run.steps[K - 1] == pytest.approx(step, rel=1e-12)
+            assert run.r[K] <= bounds.residual_from_step(moved, q.mu, q.slope, step)
+            assert run.gap[K] <= bounds.upper_gap(moved, q.diameter, q.mu, q.slope, step)
+
+
+@ALL
+def test_power_schedules(family: str) -> None:
+    for seed in list(SEEDS)[::2]:
+        q = problem(family, seed)
+        p = (0.0, 1 / 7, 0.5, 1.0)[seed % 4]
+        s = 2 ** (1 + p) / q.lipschitz
+        run = Run(q, bmo.schedule(s, p), 12)
+        for k in range(13):
+            moved = bounds.move_power(k, s, p, **run.have)
+            assert run.e[k] <= moved
+            value = bounds.upper_gap(moved, q.diameter, q.mu, q.slope, run.steps[k])
+            assert run.gap[k] <= value
+
+
+@ALL
+def test_ergodic_rate(family: str) -> None:
+    tight = 0.0
+    for seed in SEEDS:
+        q = problem(family, seed)
+        rise = [0.3, 1.0, 0.6, 0.9] * 6  # the steps need not fall
+        H, u, loop = q.training.metric, q.start, bmo.Inner(q.training, q.mu, 1.0, q.domain)
+        total, gaps, mean = 0.0, 0.0, 0 * u
+        with torch.no_grad():
+            start = float(H.norm(u - q.best))
+            for factor in rise:
+                s = factor / q.lipschitz
+                u = loop.step(u, s, q.upper, H)
+                total, gaps, mean = total + s, gaps + s * float(q.upper(u) - q.value), mean + s * u
+                bound = bounds.ergodic_gap(start, q.mu, total)
+                assert gaps / total <= bound
+                assert float(q.upper(mean / total) - q.value) <= bound
+                tight = max(tight, gaps / total / bound)
+    assert tight > 0.1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_lower_side(family: str) -> None:
+    for seed in list(SEEDS)[::4]:
+        q = problem(family, seed, regular=True)
+        run = Run(q, 1 / q.lipschitz, 12)
+        assert q.kappa is not None
+        for k in range(13):
+            assert run.gap[k] >= -q.slope * float(q.distance(run.u[k])) - 1e-9
+            assert run.gap[k] >= -bounds.gap_below(q.slope, q.kappa, run.r[k]) - 1e-9
+
+
+def line(shrink: float, steps: Any, K: int, u: float = 0.0) -> tuple[float, float]:
+    """D = shrink * I, l = (u - 1)^2/2, alpha = mu = 1/2: u^K and r_K, by hand."""
+    for k in range(1, K + 1):
+        u = 0.5 * (u - steps(k) * (u - 1)) + 0.5 * (0.5 * u + 0.5 * shrink * u)
+    return u, 0.5 * abs((1 - shrink) * u)
+
+
+def test_pointwise_convergence() -> None:
+    """Steps that rise and fall, the first ones far too long: only s_k -> 0 and the sum matter."""
+
+    def steps(k: int) -> float:
+        return (3.0 if k % 2 else 0.3) / math.sqrt(k)
+
+    for shrink, best in ((1.0, 1.0), (0.9, 0.0), (-1.0, 0.0)):
+        far = [abs(line(shrink, steps, K)[0] - best) for K in (100, 10_000, 100_000)]
+        assert far[2] < 0.1 and far[2] <= far[0] + 1e-9
+    ends = [line(0.95, lambda k: 0.5 / math.sqrt(k + 1), K)[0] for K in (200, 20_000, 200_000)]
+    values = [0.5 * (u - 1) ** 2 for u in ends]
+    assert values[0] < values[1] < values[2] < 0.5  # tends to phi = 1/2 ...
+    assert values[2] == pytest.approx(0.458, abs=1e-3)  # ... slowly
+    jump = line(1.0, lambda k: 1 / (k + 1) ** 2, 20_000)[0]
+    assert 0.5 * (jump - 1) ** 2 > 0.25  # without a divergent sum: not phi = 0
+
+
+def spun(y: float, k: int) -> float:
+    """r_k of the rotation with 2 (1 - cos) = y, alpha = mu = 1/2, nothing else acting."""
+    z = complex(1 - y / 2, math.sqrt(y - y * y / 4))
+    return 0.5 * abs(1 - z) * abs(1 - 0.25 * (1 - z)) ** k
+
+
+def test_faster_than_root_k() -> None:
+    for y in (0.01, 0.1, 1.0):
+        scaled = [math.sqrt(k) * spun(y, k) for k in (10**3, 10**4, 10**5)]
+        assert scaled[2] < 1e-6 and scaled[2] <= scaled[1] <= max(scaled[0], 1e-12)
+    for k in (10**3, 10**4, 10**5):  # the worst angle moves with k, and stays up
+        worst = max(math.sqrt(k) * spun(4 / (k + 1) * 10 ** (i / 20), k) for i in range(-20, 21))
+        assert worst > 0.6
+    for k in (20, 200):  # closed form against the loop itself
+        turn = torch.tensor([[1 - 0.05, -math.sqrt(0.1 - 0.0025)], [0.0, 0.0]])
+        turn[1] = torch.stack([-turn[0, 1], turn[0, 0]])
+        D = bmo.operators.Lambda(lambda u, R=turn: u @ R.mT, bmo.metric.Identity())
+        loop = bmo.Inner(bmo.GKM(D, 0.5), 0.5, bmo.schedule(1.0), bmo.sets.Ball(1.0))
+        run = loop.run(torch.tensor([1.0, 0.0]), lambda u: 0 * u.sum(-1), k)
+        assert float(run.residuals[-1]) == pytest.approx(spun(0.1, k), rel=1e-9)
+
+
+def picture(omega: torch.Tensor, K: int, start: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """u^K and phi_K of the problem of the chapter's picture, for every omega."""
+    u = torch.full_like(omega, start)
+    for k in range(1, K + 1):
+        s = (k + 1) ** -0.75
+        u = 0.5 * (u - s * (u - 1)) + 0.5 * (0.5 * u + 0.5 * ((1 - omega) * u + omega**2))
+    return u, 0.5 * (u - 1) ** 2 + 2 * (omega - 0.5) ** 2
+
+
+def test_approximation_quality() -> None:
+    omega = torch.linspace(0, 1, 2001)
+    for start in (0.0, -1.0, 1.0):
+        errors = []
+        for K in (64, 512, 4096):
+            u, phi = picture(omega, K, start)
+            i = int(phi.argmin())
+            errors.append(abs(float(omega[i]) - 0.6) + abs(float(u[i]) - 0.6))
+            errors[-1] += abs(float(phi[i]) - 0.1)
+        assert errors[0] > errors[1] > errors[2] and errors[2] < 0.01
+    problem = toy.discontinuous_value()
+    values = []
+    for w in (0.0, 0.3):
+        problem.omega.data.fill_(w)
+        loop = bmo.Inner(problem.training(0.5), 0.5, bmo.schedule(0.5, p=0.5), problem.domain)
+        with torch.no_grad():
+            values.append(float(problem.upper(loop(problem.start, problem.upper, 400))))
+    assert values[0] < 1e-4 and values[1] > 0.3  # inf phi_K -> 0 = phi(0), on the jump
+
+
+def test_no_uniform_convergence() -> None:
+    near = torch.cat([torch.zeros(1), torch.logspace(-9, 0, 400)])
+    for K in (1, 10, 100, 1000):
+        phi = torch.tensor([0.5 * (line(1 - float(w), lambda k: 0.5 / k**0.5, K)[0] - 1) ** 2
+                            for w in near[::20]])  # fmt: skip
+        truth = torch.where(near[::20] == 0, 0.0, 0.5)
+        assert float((phi - truth).abs().max()) >= 0.25 - 1e-6
+    omega = torch.cat([torch.zeros(1), torch.logspace(-9, 0, 400)])
+    truth = torch.where(omega == 0, 0.5, 0.5 * (omega - 1) ** 2 + 2 * (omega - 0.5) ** 2)
+    sides = [picture(omega, K)[1] - truth for K in (16, 256, 4096)]
+    assert all(float(d.abs().max()) >= 0.25 - 1e-6 for d in sides)
+    above = [float(d.max()) for d in sides]
+    assert above[0] > above[1] and above[2] < 1e-3  # the one-sided distance does vanish
+
+
+@ALL
+def test_linear_error_bound(family: str) -> None:
+    for seed in list(SEEDS)[::2]:
+        q = problem(family, seed, regular=True)
+        p = (0.3, 0.5, 1.0)[seed % 3]
+        s = 2**p / q.lipschitz
+        run = Run(q, bmo.schedule(s, p), 12)
+        assert q.kappa is not None
+        for k in range(13):
+            far = bounds.error_bound_distance(k, s, p, kappa=q.kappa, **run.have)
+            dist = float(q.distance(run.u[k]))
+            assert dist <= q.kappa * run.r[k] * (1 + 1e-9) + 1e-12  # the hypothesis
+            assert dist <= far and run.r[k] <= 2 * q.training.alpha * far
+            assert run.gap[k] >= -q.slope * far
+            if k:
+                above = bounds.error_bound_gap(k, s, p, kappa=q.kappa, **run.have)
+                assert run.gap[k] <= above
+
+
+def test_linear_error_bound_where_its_constants_are_small() -> None:
+    """D(u) = (0, u_2): kappa = 2, eta = 1/sqrt(1.25...); the bound is then within a factor 100."""
+    eta = bounds.error_bound_factor(0.5, 0.5, 2.0)
+    assert eta == pytest.approx(math.sqrt(1 - 0.75 / 4), rel=1e-12)
+    have = {"alpha": 0.5, "mu": 0.5, "kappa": 2.0, "diameter": math.sqrt(8), "slope": 1.0}
+    u, worst = 0.0, 0.0
+    for k in range(1, 2000):
+        u = 0.75 * u + 0.5 / math.sqrt(k + 1)
+        worst = max(worst, u / bounds.error_bound_distance(k, 1.0, 0.5, **have))
+    assert 0.01 < worst <= 1
+
+
+@pytest.mark.parametrize(("p", "rho"), [(0.25, 4), (0.5, 2), (0.5, 4), (0.75, 3), (1.0, 3)])
+def test_one_half_is_best(p: float, rho: int) -> None:
+    s, first, second, total = 2**p / (2 * rho), 0.0, 1.0, 0.0
+    seen: dict[int, tuple[float, float]] = {}
+    for k in range(1, 100_001):
+        step = s / (k + 1) ** p
+        first = min(1.0, 0.75 * first + 0.5 * step)
+        second -= 0.5 * step * second ** (2 * rho - 1)
+        total += step
+        if k in (10, 10_000, 100_000):
+            value = second ** (2 * rho) / (2 * rho)
+            low, high = ((1 + x * total) ** (-rho / (rho - 1)) for x in (2 * rho, rho - 1))
+            assert low <= 2 * rho * value <= high
+            assert first >= 0.5 * step
+            seen[k] = first, value
+    slopes = [math.log10(a / b) for a, b in zip(seen[10_000], seen[100_000], strict=True)]
+    assert slopes[0] == pytest.approx(p, abs=1e-3)
+    if p <= 0.5:
+        assert slopes[1] == pytest.approx((1 - p) * rho / (rho - 1), abs=0.02)
+
+
+@ALL
+@pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
+def test_strongly_convex_upper_objective(family: str, p: float) -> None:
+    used = 0
+    for seed in list(SEEDS)[::2]:
+        q = problem(family, seed)
+        if q.strength < 1e-3:
+            continue
+        used += 1
+        have = {"strength": q.strength, "lipschitz": q.lipschitz, "mu": q.mu}
+        run = Run(q, lambda k, have=have: bounds.strong_step(k, p, **have), 12)
+        for k in range(13):
+            moved = bounds.strong_move(k, p, diameter=q.diameter, slope=q.slope, **have)
+            assert run.e[k] <= moved
+            step = run.steps[k]
+            assert run.r[k] <= bounds.residual_from_step(moved, q.mu, q.slope, step)
+            assert run.gap[k] <= bounds.upper_gap(moved, q.diameter, q.mu, q.slope, step)
+    assert used > 5
+
+
+def strong_rotation(K: int, p: float) -> tuple[float, float]:
+    """Largest e_K and r_K over angles that move with K: l = |u - 1|^2/2 on the disc of radius 2."""
+    y = np.clip(4 / (K + 1) * np.logspace(-4, 3, 141), 0, 4)
+    turn = np.exp(2j * np.arcsin(np.sqrt(y) / 2))
+    u = before = np.full_like(turn, -1.0)
+    for k in range(1, K + 2):
+        s = bounds.strong_step(k, p, strength=1.0, lipschitz=1.0, mu=0.5)
+        before, u = u, 0.5 * (u - s * (u - 1)) + 0.5 * (0.5 * u + 0.5 * turn * u)
+        u = u / np.maximum(1, abs(u) / 2)
+    return float(abs(u - before).max()), float(0.5 * abs(before - turn * before).max())
+
+
+def test_slopes_of_the_strongly_convex_case() -> None:
+    for p, slope in ((1.0, 1.0), (0.5, 0.5)):
+        early, late = strong_rotation(1000, p), strong_rotation(4000, p)
+        rates = [math.log(a / b) / math.log(4) for a, b in zip(early, late, strict=True)]
+        assert rates[0] == pytest.approx(1.0, abs=0.05)
+        assert rates[1] == pytest.approx(slope, abs=0.05)
