@@ -14,8 +14,7 @@ from bmo import certify
 from bmo.certify.jacobian import jacobian
 from bmo.certify.search import Sample
 from bmo.errors import CertificateError, DomainError, NonFiniteError, ShapeError
-from bmo.metric import Block, Dense, Diagonal, Identity, Scaled
-from bmo.metric_operators import Functional, Spectral
+from bmo.metric import Block, Dense, Diagonal, Functional, Identity, Scaled, Spectral
 from bmo.operators import Lambda
 from bmo.sets import Box
 from tests.instances import F64, generator, nonexpansive_map, normal, spd, square_root

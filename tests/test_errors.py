@@ -147,7 +147,7 @@ CASES: dict[str, tuple[type[errors.BMOError], Callable[[], object], str]] = {
     "a relation that is no metric": (
         errors.CertificateError,
         lambda: bmo.certify.require(
-            bmo.certify.metric_is_spd(bmo.metric_operators.Functional(lambda u: -u, 0.5, 1.0), n=2)
+            bmo.certify.metric_is_spd(bmo.metric.Functional(lambda u: -u, 0.5, 1.0), n=2)
         ),
         "positivity",
     ),

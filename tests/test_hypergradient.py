@@ -274,7 +274,7 @@ def test_numbers_are_not_rounded_before_they_meet_a_double() -> None:
     assert bmo.sets.Ball(1.0, 0.1).nearest(u[:1]).tolist() == [1.1]
     assert bmo.metric.Scaled(0.1).apply(u).tolist() == [0.1 * 7.0] * 2
     K = torch.ones(1, 1, dtype=torch.float64)
-    assert bmo.metric_operators.PrimalDual(K, 0.1, 0.1).apply(u).tolist() == [63.0, 63.0]
+    assert bmo.metric.PrimalDual(K, 0.1, 0.1).apply(u).tolist() == [63.0, 63.0]
     f = bmo.LeastSquares(torch.eye(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
     assert bmo.ProximalGradient(f, step=0.1)(u).tolist() == [7.0 - 7.0 / (1 / 0.1)] * 2
 

@@ -11,8 +11,19 @@ from torch import Tensor
 
 import bmo
 from bmo.errors import MetricError, ShapeError
-from bmo.metric import Block, Dense, Diagonal, Identity, Metric, Scaled, exact, require_same_kind
-from bmo.metric_operators import Functional, PrimalDual, Spectral
+from bmo.metric import (
+    Block,
+    Dense,
+    Diagonal,
+    Functional,
+    Identity,
+    Metric,
+    PrimalDual,
+    Scaled,
+    Spectral,
+    exact,
+    require_same_kind,
+)
 from tests.instances import F64, generator, normal, spd
 
 

@@ -99,7 +99,7 @@ def metric_is_spd(
     Example:
         >>> import torch, bmo
         >>> tilt = torch.tensor([[1.0, 0.5], [0.0, 1.0]], dtype=torch.float64)
-        >>> H = bmo.metric_operators.Functional(lambda u: u @ tilt, lower=0.5, upper=1.5)
+        >>> H = bmo.metric.Functional(lambda u: u @ tilt, lower=0.5, upper=1.5)
         >>> bmo.certify.metric_is_spd(H, n=2).method
         'symmetry'
     """

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from bmo.errors import ConditionError, MetricError, NonFiniteError, ShapeError
-from bmo.metric import Metric, Scaled
-from bmo.metric_operators import PrimalDual
+from bmo.metric import Metric, PrimalDual, Scaled
 from bmo.operators.base import Preparing
 from bmo.operators.forward_backward import forward_backward_delta, require_delta
 from bmo.operators.subproblem import (

@@ -34,6 +34,16 @@ def test_a_page_has_one_title(name: str) -> None:
     assert len(article.find_all("h1")) == 1
 
 
+@pytest.mark.parametrize("name", [name for name in toc_pages() if re.search(r"/\d\d-", name)])
+def test_theorems_figures_and_equations_carry_the_number_of_their_chapter(name: str) -> None:
+    chapter = str(int(Path(name).name[:2]))
+    soup = page(HTML / f"{name}.html").soup
+    captions = [tag.get_text().strip() for tag in soup.select(".caption-number")]
+    captions += [tag.get_text().strip("()¶# ") for tag in soup.select("span.eqno")]
+    numbered = [caption for caption in captions if not caption.startswith("Algorithm")]
+    assert [caption for caption in numbered if caption.split()[-1].split(".")[0] != chapter] == []
+
+
 def test_internal_links_and_anchors_resolve() -> None:
     assert checks.broken_links(HTML) == []
 

@@ -10,8 +10,7 @@ from torch import Tensor
 
 import bmo
 from bmo import bounds, certify, operators
-from bmo.metric import Dense, Diagonal, Identity
-from bmo.metric_operators import PrimalDual
+from bmo.metric import Dense, Diagonal, Identity, PrimalDual
 from bmo.operators import Lambda
 from bmo.problems import toy
 from bmo.sets import Box

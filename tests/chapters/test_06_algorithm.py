@@ -271,6 +271,22 @@ def test_lower_level_singleton(mu: float, K: int, expected: float) -> None:
         assert abs(float(problem.upper(u).detach()) - 0.25) < 1e-6
 
 
+@pytest.mark.parametrize("s", [0.2, 1.0])
+def test_constant_step_does_no_harm_where_the_upper_gradient_vanishes(s: float) -> None:
+    """Exercise: u_1 = (omega + 2 s)/(1 + 2 s), and the minimiser is 1 all the same."""
+    problem = toy.singleton_failure()
+    loop = bmo.Inner(problem.training(0.5), 0.5, s, problem.domain)
+    values = []
+    for w in (0.2, 0.75, 1.3):
+        problem.omega.data.fill_(w)
+        with torch.no_grad():
+            u = loop(problem.start, problem.upper, 300)
+            values.append(float(problem.upper(u)))
+        assert np.allclose(u.numpy(), [(w + 2 * s) / (1 + 2 * s), w], rtol=0, atol=1e-10)
+    vertex = np.polyfit([0.2, 0.75, 1.3], values, 2)
+    assert abs(-vertex[1] / (2 * vertex[0]) - 1) < 1e-9
+
+
 def scalar(shrink: float, start: float, steps: list[float]) -> float:
     """Algorithm 1 on the line by hand: D = shrink * I, l = (u - 1)^2/2, alpha = mu = 1/2."""
     u = start

@@ -8,8 +8,7 @@ from torch import Tensor
 
 import bmo
 from bmo.errors import ConditionError, MetricError
-from bmo.metric import Dense, Diagonal, Identity, Metric, Scaled
-from bmo.metric_operators import Functional
+from bmo.metric import Dense, Diagonal, Functional, Identity, Metric, Scaled
 from bmo.operators import Combination, Composition, Conjugate, Lambda, Stack, Unrelaxed
 from tests.operators.ratios import jacobian, norm_in
 

@@ -164,7 +164,7 @@ def test_pdhg_with_the_wrong_sign() -> None:
     D = operators.PDHG(prox.Zero(), FIXED, ONE, 0.9, 0.9)
     J = jacobian(D, torch.zeros(2, dtype=f64))
     assert norm_in(J, D.metric) <= 1 + 1e-12
-    wrong = bmo.metric_operators.PrimalDual(-ONE, 0.9, 0.9)
+    wrong = bmo.metric.PrimalDual(-ONE, 0.9, 0.9)
     assert norm_in(J, wrong) > 1.5
 
 

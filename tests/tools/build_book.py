@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import claims_table
 from bookfiles import HTML, ROOT
 from sync_address import sync
 
@@ -17,9 +18,11 @@ BUILD = ["build", ".", "-W", "-n", "--keep-going", "-q"]
 
 
 def main() -> int:
-    """Carry the address over, build from nothing, and say where the book lies."""
+    """Carry the address and the ledger over, build from nothing, and say where the book lies."""
     for name in sync():
         print(f"{name}: address changed")
+    if claims_table.write():
+        print(f"{claims_table.STATUS}: written again from the ledger")
     shutil.rmtree(ROOT / "_build", ignore_errors=True)
     code = subprocess.run(
         [Path(sys.executable).with_name("jupyter-book"), *BUILD], cwd=ROOT
