@@ -110,7 +110,7 @@ class ProximalALM(AugmentedLagrangian):
 
     Firmly nonexpansive in :math:`\mathrm{blkdiag}(P, \beta^{-1}I)`, with no further condition than
     :math:`P \succ 0`. Fixed points are the pairs that solve the optimality system. Book: chapter 4,
-    "Augmented Lagrangian methods".
+    "Augmented Lagrangians".
 
     Args:
         objective: :math:`f`: quadratic (one Cholesky solve a step), or a Prox that accepts the
@@ -166,7 +166,7 @@ class LinearisedALM(AugmentedLagrangian):
         \quad \lambda^+ = \lambda + \beta(Au^+ - b)
 
     Firmly nonexpansive in :math:`\mathrm{blkdiag}(P, \beta^{-1}I)` if :math:`\tau > \beta\|A\|^2`.
-    Book: chapter 4, "Augmented Lagrangian methods".
+    Book: chapter 4, "Augmented Lagrangians".
 
     Args:
         objective: :math:`f`, a Prox or a quadratic function.
@@ -229,7 +229,7 @@ class GradientLinearisedALM(LinearisedALM):
 
     :math:`\tfrac1{2-\delta}`-averaged in :math:`\mathrm{blkdiag}(P, \beta^{-1}I)`,
     :math:`P = \tau I - \beta A^\top A \succ 0`, if :math:`\nabla^2 f \preceq 2\delta P`,
-    :math:`\delta \le 1`. Book: chapter 4, "Augmented Lagrangian methods".
+    :math:`\delta \le 1`. Book: chapter 4, "Augmented Lagrangians".
 
     Args:
         smooth: :math:`f`, with its curvature.
