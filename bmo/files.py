@@ -34,7 +34,7 @@ def cache_folder() -> Path:
 
     Example:
         >>> from unittest.mock import patch
-        >>> with patch.dict("os.environ", BMO_CACHE="/tmp/elsewhere"):
+        >>> with patch.dict("os.environ", BMO_CACHE="some/elsewhere"):
         ...     cache_folder().name
         'elsewhere'
     """

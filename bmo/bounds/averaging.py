@@ -87,7 +87,7 @@ def gradient_alpha(step: float, lipschitz: float) -> float:
         DomainError: An argument is not positive.
         ConditionError: The step is longer than 2/L.
 
-    Book: chapter 4, "Known methods".
+    Book: chapter 4, "Numerical steps".
 
     Example:
         >>> from bmo import bounds
@@ -109,7 +109,7 @@ def ista_alpha(step: float, L: float) -> float:
         DomainError: An argument is not positive.
         ConditionError: ``step >= 2 / L`` (at 2/L it is nonexpansive, but not averaged).
 
-    Book: chapter 4, "Known methods".
+    Book: chapter 4, "Numerical steps".
 
     Example:
         >>> from bmo import bounds
@@ -137,7 +137,7 @@ def lista_alpha(a: float, norm: float | None = None) -> float:
         DomainError: ``a`` is outside (0, 1).
         ConditionError: ``norm`` is larger than a.
 
-    Book: chapter 4, "Known methods".
+    Book: chapter 4, "Numerical steps".
 
     Example:
         >>> from bmo import bounds

@@ -161,7 +161,7 @@ def circular_norm(kernel: Tensor, height: int, width: int) -> Tensor:
     Raises:
         ShapeError: The kernel does not have four axes, or an image side is below 1.
 
-    Book: chapter 5, "The exact norm of a convolution".
+    Book: chapter 5, "The exact norm".
 
     Example:
         >>> import torch, bmo

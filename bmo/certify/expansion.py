@@ -1,6 +1,6 @@
 r"""Does a map expand? Nonexpansive, averaged and contractive maps, tested in a metric.
 
-Book: chapter 2, "Nonexpansive maps".
+Book: chapter 2, "Four words, one inequality".
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def nonexpansive(
         DomainError: ``trials`` is below 1.
         NonFiniteError: ``D`` returned NaN or infinity.
 
-    Book: chapter 2, "Nonexpansive maps".
+    Book: chapter 2, "Four words, one inequality".
 
     Example:
         >>> import torch, bmo
@@ -138,7 +138,7 @@ def averaged(D: Any, a: float, metric: Metric | None = None, **options: Any) -> 
     Raises:
         DomainError: ``a`` is outside (0, 1].
 
-    Book: chapter 2, "Averaged maps".
+    Book: chapter 2, "Four words, one inequality".
 
     Example:
         >>> import bmo

@@ -1,7 +1,8 @@
 r"""Laws that every proximal operator and every projection obeys, as checks.
 
 They need no formula for the operator, only what defines it, so that tests and notebooks can
-hold any implementation to them. Book: chapter 2, "Proximal operators" and "Projections".
+hold any implementation to them. Book: chapter 2,
+"Projections and proximal steps see the metric".
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ from bmo.operators.base import Lambda, Operator, Preparing
 from bmo.operators.combine import Combination, Composition, Conjugate, Stack, Unrelaxed
 from bmo.operators.equilibrium import MonotoneEquilibrium
 from bmo.operators.forward_backward import ProximalGradient, forward_backward_delta
-from bmo.operators.lagrangian import GradientLinearisedALM, LinearisedALM, ProximalALM
+from bmo.operators.gradient_lagrangian import GradientLinearisedALM
+from bmo.operators.lagrangian import LinearisedALM, ProximalALM
 from bmo.operators.learned import (
     LearnedALM,
     LearnedLinearisedADMM,

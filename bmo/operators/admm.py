@@ -1,7 +1,8 @@
 r"""Two-block ADMM for :math:`\min f(u) + g(v)` subject to :math:`Au + Bv = b`.
 
-Book: chapter 4, "Two blocks". The point is :math:`z = (u, v, \lambda)`, concatenated. The second
-block sees the new first one, so the step is no resolvent, and its metric is
+Book: chapter 4, "Two blocks: ADMM and its linearised forms". The point is
+:math:`z = (u, v, \lambda)`, concatenated. The second block sees the new first
+one, so the step is no resolvent, and its metric is
 :math:`H = \mathrm{blkdiag}(P_u, P_v + \beta B^\top B, \beta^{-1}I)`: without
 :math:`\beta B^\top B` the step expands.
 """
@@ -127,8 +128,8 @@ class LinearisedADMM(TwoBlock):
 
     Nonexpansive in :math:`\mathrm{blkdiag}(P_u, \tau_vI, \beta^{-1}I)` if
     :math:`\tau_u > \beta\|A\|^2` and :math:`\tau_v \ge \beta\|B\|^2`. A smooth part :math:`h(u)`
-    may be linearised too; then also :math:`\nabla^2 h \preceq 2P_u`. Book: chapter 4, "Two-block
-    linearised ADMM".
+    may be linearised too; then also :math:`\nabla^2 h \preceq 2P_u`. Book: chapter 4,
+    "Two blocks: ADMM and its linearised forms".
 
     Args:
         first: :math:`f`, a Prox or a quadratic function.
@@ -208,7 +209,7 @@ class ProximalADMM(TwoBlock):
         \lambda^+ &= \lambda + \beta(Au^+ + Bv^+ - b)
 
     Nonexpansive in :math:`\mathrm{blkdiag}(P_u, P_v + \beta B^\top B, \beta^{-1}I)` where that is
-    positive definite. Book: chapter 4, "Two-block linearised ADMM".
+    positive definite. Book: chapter 4, "Two blocks: ADMM and its linearised forms".
 
     Args:
         first: :math:`f`: quadratic, or a Prox that accepts :math:`P_u + \beta A^\top A`.

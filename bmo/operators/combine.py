@@ -1,6 +1,6 @@
 r"""New operators from old: composition, convex combination, stacking, change of metric.
 
-Book: chapter 4, "Building with blocks".
+Book: chapter 2, "Building with blocks".
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class Conjugate(Operator):
 
     It is :math:`R^{-1} \circ N \circ R` with :math:`H = R^\top R`:
     :math:`\|R^{-1}N(Ru) - R^{-1}N(Rv)\|_H = \|N(Ru) - N(Rv)\| \le \|Ru - Rv\| = \|u - v\|_H`.
-    Book: chapter 4, "Networks".
+    Book: chapter 4, "Steps with networks".
 
     Args:
         operator: Nonexpansive in the Euclidean metric.

@@ -1,6 +1,6 @@
 r"""Equilibrium networks: a layer whose output is the fixed point of a step.
 
-Book: chapter 4, "Monotone equilibrium networks".
+Book: chapter 4, "Steps with networks".
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class MonotoneEquilibrium(Preparing):
     for :math:`0 < a \le 2m/\|I - W\|^2` (:math:`\tfrac1{2-\delta}`-averaged,
     :math:`\delta = a\|I - W\|^2/2m`), and a contraction below. The fixed point is the layer's
     output :math:`z = \mathrm{prox}_f(Wz + b)` (for an f whose proximal operator does not depend
-    on the step, such as a ReLU's). Book: chapter 4, "Monotone equilibrium networks".
+    on the step, such as a ReLU's). Book: chapter 4, "Steps with networks".
 
     Args:
         W: Matrix of shape (n, n).

@@ -24,7 +24,7 @@ class RED(Operator):
 
     C is :math:`1/(L + 2\lambda)`-cocoercive, so D is nonexpansive in the Euclidean metric for
     :math:`\tau \le 2/(L + 2\lambda)`, and :math:`\tau(L + 2\lambda)/2`-averaged. Book: chapter 4,
-    "Regularisation by denoising".
+    "Steps with networks".
 
     Args:
         smooth: :math:`f`, with its curvature L.
@@ -96,7 +96,7 @@ class PnPProximalGradient(Operator):
     r"""Plug-and-play proximal gradient, :math:`D = N \circ (I - \tau\nabla f)`.
 
     Nonexpansive in the Euclidean metric if N is and :math:`\tau \le 2/L`; averaged if N is averaged
-    and :math:`\tau < 2/L`. Book: chapter 4, "Plug-and-play and half-quadratic steps".
+    and :math:`\tau < 2/L`. Book: chapter 4, "Steps with networks".
 
     Args:
         smooth: :math:`f`, with its curvature L.

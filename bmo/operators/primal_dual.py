@@ -48,8 +48,8 @@ class PDHG(Preparing):
 
     Firmly nonexpansive in
     :math:`H = \begin{pmatrix}\tau^{-1}I & -K^\top\\ -K & \sigma^{-1}I\end{pmatrix}` if
-    :math:`\tau\sigma\|K\|^2 < 1`, which is when H is positive definite. Book: chapter 4, "PDHG
-    and Condat-Vu".
+    :math:`\tau\sigma\|K\|^2 < 1`, which is when H is positive definite. Book: chapter 4,
+    "Primal-dual methods".
 
     Args:
         f: A Prox or a quadratic function.
@@ -173,7 +173,7 @@ class CondatVu(PDHG):
     :math:`\tfrac1{2-\delta}`-averaged in the metric of :class:`PDHG` if
     :math:`\tau\sigma\|K\|^2 < 1` and
     :math:`\nabla^2 h \preceq 2\delta(\tau^{-1}I - \sigma K^\top K)`, :math:`\delta \le 1`. Book:
-    chapter 4, "PDHG and Condat-Vu".
+    chapter 4, "Primal-dual methods".
 
     Args:
         h: The smooth function, with its curvature.

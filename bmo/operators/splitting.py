@@ -21,7 +21,7 @@ class DouglasRachford(Preparing):
     relaxed form. A fixed point :math:`z` is not the solution: :meth:`solution` is, and
     :math:`z \mapsto \ell(\mathrm{prox}_{\tau f}(z))` need not be convex, so take the two-block
     form (:class:`~bmo.operators.LinearisedADMM`) where an upper objective must be. Book: chapter
-    4, "Douglas-Rachford".
+    4, "Douglas-Rachford, and ADMM once more".
 
     Args:
         f: A Prox or a quadratic function.
@@ -121,7 +121,7 @@ class HalfQuadratic(Preparing):
     r"""Half-quadratic splitting with a network, :math:`D = \mathrm{prox}_{\tau f} \circ N`.
 
     Nonexpansive in the Euclidean metric if N is; any :math:`\tau > 0`. Book: chapter 4,
-    "Plug-and-play and half-quadratic steps".
+    "Steps with networks".
 
     Args:
         f: The data term: a Prox or a quadratic function.
