@@ -17,6 +17,16 @@ from bmo.bounds.averaging import (
     red_alpha,
     upper_step_limit,
 )
+from bmo.bounds.beyond import (
+    anchored_gap,
+    anchored_move,
+    anchored_residual,
+    memoryless_both,
+    memoryless_drift,
+    memoryless_gap,
+    memoryless_reach,
+    memoryless_residual,
+)
 from bmo.bounds.estimators import (
     cg_factor,
     conjugate_gradient,
@@ -76,6 +86,9 @@ from bmo.bounds.stationarity import (
 
 __all__ = [
     "aggregate_averaged",
+    "anchored_gap",
+    "anchored_move",
+    "anchored_residual",
     "averagedness_decrease",
     "cg_factor",
     "composition_averaged",
@@ -102,6 +115,11 @@ __all__ = [
     "km_worst",
     "lista_alpha",
     "map_relaxation",
+    "memoryless_both",
+    "memoryless_drift",
+    "memoryless_gap",
+    "memoryless_reach",
+    "memoryless_residual",
     "metric_term",
     "monotone_step_limit",
     "move_constant",
