@@ -58,10 +58,6 @@ from bmo.bounds.quality import (
     ergodic_gap,
     gap_below,
     map_relaxation,
-    move_constant,
-    move_power,
-    move_window,
-    power_window,
     uniform_residual,
     uniform_residual_harmonic,
 )
@@ -73,6 +69,7 @@ from bmo.bounds.quality_faster import (
     strong_offset,
     strong_step,
 )
+from bmo.bounds.quality_moves import move_constant, move_power, move_window, power_window
 from bmo.bounds.stationarity import (
     fixed_point_distance,
     hypergradient_distance,

@@ -93,8 +93,8 @@ def memoryless_gap(steps: Sequence[float], alpha: float, mu: float) -> float:
     Book: chapter 14, Theorem LB2.
 
     Example:
-        >>> from bmo import bounds
-        >>> round(bounds.memoryless_gap([1.0, 1.0, 1.0], 0.5, 0.5) / bounds.beyond.GAP, 6)
+        >>> from bmo.bounds.beyond import GAP, memoryless_gap
+        >>> round(memoryless_gap([1.0, 1.0, 1.0], 0.5, 0.5) / GAP, 6)
         0.0625
     """
     return GAP * min(1.0, 1 / (4 * mu * memoryless_reach(steps, alpha, mu)))
