@@ -67,7 +67,7 @@ def test_no_weights_help(K: int) -> None:
 
 @pytest.mark.parametrize(("alpha", "mu"), [(0.5, 0.5), (0.9, 0.1), (0.3, 0.6)])
 def test_constant_weights_have_an_exact_worst_angle(alpha: float, mu: float) -> None:
-    """The exercise: max r_K^2 = alpha / ((1-mu)(1-nu)) K^K / (K+1)^(K+1), at y = 1/(nu(1-nu)(K+1))."""
+    """The exercise: max r_K^2 = alpha K^K / ((1-mu)(1-nu)(K+1)^(K+1)), nu(1-nu)(K+1) y = 1."""
     nu = (1 - mu) * alpha
     for K in (3, 10, 60):
         assert 4 * nu * (1 - nu) * (K + 1) >= 1
