@@ -1,4 +1,4 @@
-r"""Anchored loops: without blocks for merely nonexpansive maps, and with Jacobians for contractions.
+r"""Anchored loops: without blocks where T is nonexpansive, with Jacobians where it contracts.
 
 Book: chapter 14. Norms are those of :math:`H_\omega`; ``slope`` is :math:`G`, in the contractive
 case :math:`G^* = \|g(u^*)\|`; ``q`` is the Lipschitz constant of one step.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import readme_table
 import yaml
@@ -19,7 +19,7 @@ from bookfiles import ROOT
 from claims import SOURCES, ledger
 from claims_table import cell, link
 
-from bmo.record import provenance, read
+from bmo.record import Record, provenance, read
 
 PUBLISHED = Path("book/published.yml")
 COPY = Path("bmo/claims.json")
@@ -38,10 +38,20 @@ UNSETTLED = {
 }
 
 
-def published(root: Path = ROOT) -> dict[str, Any]:
-    """Read the lines of poster and abstract, and the figures of others."""
-    loaded: dict[str, Any] = yaml.safe_load((root / PUBLISHED).read_text("utf8"))
-    return loaded
+class Sources(NamedTuple):
+    """What the report is made of: the ledger, what others have printed, and the record."""
+
+    ledger: list[dict[str, Any]]
+    lines: list[dict[str, Any]]
+    figures: list[dict[str, Any]]
+    record: Record
+
+
+def sources(root: Path = ROOT) -> Sources:
+    """Read them."""
+    printed = yaml.safe_load((root / PUBLISHED).read_text("utf8"))
+    record = read(root / readme_table.RECORD)
+    return Sources(ledger(root), printed["lines"], printed["figures"], record)
 
 
 def grid(head: list[str], rows: list[list[str]]) -> str:
@@ -50,9 +60,9 @@ def grid(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def counts(root: Path = ROOT) -> str:
+def counts(made: Sources) -> str:
     """Return how many claims of each source have which status."""
-    entries = ledger(root)
+    entries = made.ledger
     count = Counter((entry["source"], entry["status"]) for entry in entries)
     used = [status for status in ORDER if any(e["status"] == status for e in entries)]
     rows = [
@@ -81,11 +91,11 @@ def seen(entry: dict[str, Any]) -> str:
     return evidence(entry).strip(" ()") or "–"
 
 
-def lines(source: str, root: Path = ROOT) -> str:
+def lines(made: Sources, source: str) -> str:
     """Return what one source says, line by line, and what came of it."""
-    known = {entry["id"]: entry for entry in ledger(root)}
+    known = {entry["id"]: entry for entry in made.ledger}
     rows = []
-    for line in published(root)["lines"]:
+    for line in made.lines:
         if line["source"] == source:
             answers = [known[name] for name in line["claims"]]
             verdict = "; ".join(f"{entry['status']}{evidence(entry)}" for entry in answers)
@@ -93,31 +103,27 @@ def lines(source: str, root: Path = ROOT) -> str:
     return grid(["", "what it says", "status", "remark"], rows)
 
 
-def unsettled(root: Path = ROOT) -> str:
+def unsettled(made: Sources) -> str:
     """Return every claim that is not settled, by status."""
     rows = [
         [UNSETTLED[status], cell(entry["statement"]), NAMES[entry["source"]], seen(entry)]
         for status in UNSETTLED
-        for entry in ledger(root)
+        for entry in made.ledger
         if entry["status"] == status
     ]
     return grid(["status", "claim", "of", "where"], rows)
 
 
-def measured(root: Path = ROOT) -> str:
+def measured(made: Sources) -> str:
     """Return the record's numbers on sparse coding, and where they come from."""
-    record = read(root / readme_table.RECORD)
+    record = made.record
     rows = [
         [name, words]
         + [
             f"{readme_table.value(record, method, noise, depth, 'psnr'):.2f}"
             for depth in (16, 64, 256, 1000)
         ]
-        + [
-            readme_table.small(
-                readme_table.value(record, method, noise, 1000, "relative_residual")
-            )
-        ]
+        + [readme_table.small(readme_table.value(record, method, noise, 1000, "relative_residual"))]
         for noise, name in readme_table.NOISES.items()
         for method, words in readme_table.METHODS.items()
     ]
@@ -125,10 +131,10 @@ def measured(root: Path = ROOT) -> str:
     return grid(head, rows) + f"\n{provenance(record)}\n"
 
 
-def figures(root: Path = ROOT) -> str:
+def figures(made: Sources) -> str:
     """Return the figures that others printed, with a line for ours."""
     parts = []
-    for figure in published(root)["figures"]:
+    for figure in made.figures:
         rows = [
             [f"{value:.2f}" if isinstance(value, float) else value for value in row]
             for row in figure["rows"]
@@ -140,15 +146,15 @@ def figures(root: Path = ROOT) -> str:
     return "\n".join(parts)
 
 
-def copy(root: Path = ROOT) -> str:
+def copy(made: Sources) -> str:
     """Return the package's copy of the ledger: one claim, one line."""
     fields = ("id", "statement", "kind", "source", "status")
     parts = {
         "claims": [
             {**{field: entry[field].strip() for field in fields}, "page": place(entry)}
-            for entry in ledger(root)
+            for entry in made.ledger
         ],
-        "published": published(root)["lines"],
+        "published": made.lines,
     }
     blocks = (
         f' "{name}": [\n  '
@@ -166,33 +172,39 @@ def place(entry: dict[str, Any]) -> str:
 
 def texts(root: Path = ROOT) -> dict[Path, str]:
     """Return every generated file and its text."""
+    made = sources(root)
     return {
-        GENERATED / "report-counts.txt": counts(root),
-        GENERATED / "report-poster.txt": lines("poster", root),
-        GENERATED / "report-abstract.txt": lines("abstract", root),
-        GENERATED / "report-unsettled.txt": unsettled(root),
-        GENERATED / "report-measured.txt": measured(root),
-        GENERATED / "report-published.txt": figures(root),
-        COPY: copy(root),
+        GENERATED / "report-counts.txt": counts(made),
+        GENERATED / "report-poster.txt": lines(made, "poster"),
+        GENERATED / "report-abstract.txt": lines(made, "abstract"),
+        GENERATED / "report-unsettled.txt": unsettled(made),
+        GENERATED / "report-measured.txt": measured(made),
+        GENERATED / "report-published.txt": figures(made),
+        COPY: copy(made),
+    }
+
+
+def differing(root: Path = ROOT) -> dict[Path, str]:
+    """Return the files that are not what their sources give, with the text they should have."""
+    return {
+        path: text
+        for path, text in texts(root).items()
+        if not (root / path).is_file() or (root / path).read_text("utf8") != text
     }
 
 
 def stale(root: Path = ROOT) -> list[str]:
-    """Return the generated files that are not what their sources give."""
-    return [
-        path.as_posix()
-        for path, text in texts(root).items()
-        if not (root / path).is_file() or (root / path).read_text("utf8") != text
-    ]
+    """Return the names of the files that are not what their sources give."""
+    return [path.as_posix() for path in differing(root)]
 
 
 def write(root: Path = ROOT) -> list[str]:
     """Write what is stale; return it."""
-    changed = stale(root)
-    for name in changed:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(texts(root)[Path(name)], "utf8")
-    return changed
+    changed = differing(root)
+    for path, text in changed.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, "utf8")
+    return [path.as_posix() for path in changed]
 
 
 if __name__ == "__main__":
