@@ -10,21 +10,25 @@ from bmo import bounds
 from bmo.errors import DomainError
 
 
-@pytest.mark.parametrize(("p", "onset"), [(0.0, 2), (1 / 3, 10), (0.5, 41)])
-def test_the_onset(p: float, onset: int) -> None:
-    """The least k with a k^(a - 1) <= 2^(-1-a)."""
-    a = (1 + p) / 2
-    assert bounds.free_anchor_onset(p) == onset
-    assert a * onset ** (a - 1) <= 2 ** (-1 - a) * (1 + 1e-12) < a * (onset - 1) ** (a - 1)
-
-
 def test_the_move_by_hand() -> None:
-    """p = 1/2: a = 3/4, k_1 = 41; the diameter decides, or the push does."""
+    """p = 1/2: a = 3/4, 1 - a^2 = 7/16."""
     have: dict[str, Any] = {"p": 0.5, "mu": 0.4, "slope": 3.0}
     got = bounds.free_anchor_move(15, 1.0, diameter=2.0, **have)
-    assert got == pytest.approx(2 * 41**0.75 / 8, rel=1e-14)
-    got = bounds.free_anchor_move(15, 1.0, diameter=1e-3, **have)
-    assert got == pytest.approx(2**1.75 * (0.75e-3 + 0.6) / 8, rel=1e-14)
+    assert got == pytest.approx(2**1.75 * 16 / 7 * (1.5 + 0.6) / 8, rel=1e-14)
+    got = bounds.free_anchor_move(0, 2.0, diameter=0.0, **have)
+    assert got == pytest.approx(2**1.75 * 16 / 7 * 1.2, rel=1e-14)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.2, 1 / 3, 0.7, 0.95])
+@pytest.mark.parametrize("slope", [0.0, 1.0, 100.0])
+def test_the_move_bounds_its_recursion(p: float, slope: float) -> None:
+    """e_k <= (1 - l_{k+1}) e_{k-1} + (l_k - l_{k+1}) D + mu G (s_k - s_{k+1}), from e_0 = 0."""
+    a, mu, s, D, e, worst = (1 + p) / 2, 0.5, 0.7, 2.0, 0.0, 0.0
+    for k in range(1, 3000):
+        fall = (k**-a - (k + 1) ** -a) * D + mu * slope * s * (k**-p - (k + 1) ** -p)
+        e = (1 - (k + 1) ** -a) * e + fall
+        worst = max(worst, e / bounds.free_anchor_move(k, s, p, mu, D, slope))
+    assert 0.05 < worst <= 1
 
 
 def test_the_contractive_bounds_solve_their_recursions() -> None:
@@ -43,8 +47,7 @@ def test_the_contractive_bounds_solve_their_recursions() -> None:
 
 
 REFUSED: list[Any] = [
-    lambda: bounds.free_anchor_onset(1.0),
-    lambda: bounds.free_anchor_onset(-0.1),
+    lambda: bounds.free_anchor_move(3, 1.0, -0.1, 0.5, 1.0, 1.0),
     lambda: bounds.free_anchor_move(-1, 1.0, 0.5, 0.5, 1.0, 1.0),
     lambda: bounds.free_anchor_move(3, 0.0, 0.5, 0.5, 1.0, 1.0),
     lambda: bounds.free_anchor_move(3, 1.0, 1.0, 0.5, 1.0, 1.0),

@@ -9,7 +9,6 @@ from bmo.bounds.anchors import (
     anchored_distance,
     anchored_jacobian,
     free_anchor_move,
-    free_anchor_onset,
 )
 from bmo.bounds.averaging import (
     aggregate_averaged,
@@ -106,7 +105,6 @@ __all__ = [
     "fixed_point_distance",
     "forward_backward_averaged",
     "free_anchor_move",
-    "free_anchor_onset",
     "gap_below",
     "gradient_alpha",
     "hypergradient_distance",

@@ -6,8 +6,6 @@ case :math:`G^* = \|g(u^*)\|`; ``q`` is the Lipschitz constant of one step.
 
 from __future__ import annotations
 
-import math
-
 from bmo.bounds.ranges import (
     require_count,
     require_half_open,
@@ -16,34 +14,13 @@ from bmo.bounds.ranges import (
 )
 
 
-def free_anchor_onset(p: float) -> int:
-    r""":math:`k_1 = \lceil(2^{1+a}a)^{2/(1-p)}\rceil` with :math:`a = (1+p)/2`.
-
-    Args:
-        p: Exponent of the steps, in [0, 1).
-
-    Raises:
-        DomainError: ``p`` is outside its range.
-
-    Book: chapter 14, Proposition (an anchor without blocks).
-
-    Example:
-        >>> from bmo import bounds
-        >>> bounds.free_anchor_onset(0.5)
-        41
-    """
-    a = (1 + require_half_open("p", p, 0.0, 1.0)) / 2
-    # Rounding must not turn an exact 2 (at p = 0) into a 3.
-    return math.ceil((2 ** (1 + a) * a) ** (2 / (1 - p)) * (1 - 1e-12))
-
-
 def free_anchor_move(
     k: int, step: float, p: float, mu: float, diameter: float, slope: float
 ) -> float:
     r""":math:`\|w^{k+1}-w^k\| \le C/(k+1)^a` for weights :math:`k^{-a}` and steps :math:`sk^{-p}`.
 
     .. math:: a = \tfrac{1+p}2, \qquad
-              C = \max\bigl(\Delta k_1^a,\ 2^{1+a}(a\Delta+\mu Gps)\bigr)
+              C = \frac{2^{1+a}}{1-a^2}(a\Delta+\mu Gps)
 
     Add :math:`\Delta/(k+1)^a` to bound :math:`\|w^k-F_{s_{k+1}}w^k\|`.
 
@@ -62,15 +39,14 @@ def free_anchor_move(
 
     Example:
         >>> from bmo import bounds
-        >>> bounds.free_anchor_move(7, 1.0, 0.0, mu=0.5, diameter=1.0, slope=1.0)
-        0.5
+        >>> round(bounds.free_anchor_move(0, 1.0, 0.0, mu=0.5, diameter=0.75, slope=1.0), 12)
+        1.414213562373
     """
-    a, onset = (1 + p) / 2, free_anchor_onset(p)
+    a = (1 + require_half_open("p", p, 0.0, 1.0)) / 2
     require_half_open("mu", mu, 0.0, 1.0)
-    size = require_nonnegative("diameter", diameter)
     push = mu * require_nonnegative("slope", slope) * p * require_positive("step", step)
-    constant = max(size * onset**a, 2 ** (1 + a) * (a * size + push))
-    return float(constant / (require_count("k", k) + 1) ** a)
+    pulled = a * require_nonnegative("diameter", diameter) + push
+    return float(2 ** (1 + a) / (1 - a**2) * pulled / (require_count("k", k) + 1) ** a)
 
 
 def anchored_distance(

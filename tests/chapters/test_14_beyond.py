@@ -65,23 +65,6 @@ def test_no_weights_help(K: int) -> None:
         assert r >= alpha * bounds.memoryless_residual(K) * (1 - 1e-12)
 
 
-@pytest.mark.parametrize(("alpha", "mu"), [(0.5, 0.5), (0.9, 0.1), (0.3, 0.6)])
-def test_constant_weights_have_an_exact_worst_angle(alpha: float, mu: float) -> None:
-    """The exercise: max r_K^2 = alpha K^K / ((1-mu)(1-nu)(K+1)^(K+1)), nu(1-nu)(K+1) y = 1."""
-    nu = (1 - mu) * alpha
-    for K in (3, 10, 60):
-        assert 4 * nu * (1 - nu) * (K + 1) >= 1
-        want = alpha / ((1 - mu) * (1 - nu)) * (K / (K + 1)) ** K / (K + 1)
-        seen = {}
-        for scale in (0.9, 1.0, 1.1):
-            y = scale / (nu * (1 - nu) * (K + 1))
-            loop = disc(min(4.0, y), 1.0, bmo.Inner, alpha, mu)
-            u = final(loop, torch.tensor([1.0, 0.0]), lambda u: 0 * u.sum(-1), K)
-            seen[scale] = float(loop.training_map.residual(u)) ** 2
-        assert seen[1.0] == pytest.approx(want, rel=1e-10)
-        assert max(seen[0.9], seen[1.1]) < seen[1.0]
-
-
 def anchored(q: Instance, s: float, K: int) -> list[Tensor]:
     loop = bmo.AnchoredInner(q.training, q.mu, s, q.domain)
     with torch.no_grad():
