@@ -150,7 +150,7 @@ UNSETTLED = "book/_generated/report-unsettled.txt"
             changed("book/published.yml", "note: See P4.", "note: See P5."),
             {"book/_generated/report-abstract.txt", COPY},
         ),
-        (changed(COUNTS, "| poster | ", "| poster | 1"), {COUNTS}),
+        (changed(COUNTS, "| measured | ", "| measured | 1"), {COUNTS}),
         (lambda tree: (tree / COPY).unlink(), {COPY}),
     ],
 )

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import readme_table
 import yaml
 from bookfiles import ROOT
-from claims import SOURCES, ledger
+from claims import ledger
 from claims_table import cell, link
 
 from bmo.record import Record, provenance, read
@@ -62,33 +62,38 @@ def grid(head: list[str], rows: list[list[str]]) -> str:
 
 def counts(made: Sources) -> str:
     """Return how many claims of each source have which status."""
-    entries = made.ledger
-    count = Counter((entry["source"], entry["status"]) for entry in entries)
-    used = [status for status in ORDER if any(e["status"] == status for e in entries)]
+    count = Counter((entry["status"], entry["source"]) for entry in made.ledger)
+    of_status = Counter(entry["status"] for entry in made.ledger)
     rows = [
-        [NAMES[source], *(str(count[source, status] or "–") for status in used)]
-        + [str(sum(count[source, status] for status in used))]
-        for source in NAMES
+        [status, *(str(count[status, source] or "–") for source in NAMES), str(of_status[status])]
+        for status in ORDER
+        if of_status[status]
     ]
-    total = [str(sum(count[source, status] for source in SOURCES)) for status in used]
-    return grid(["claim of", *used, "all"], [*rows, ["all", *total, str(len(entries))]])
+    of_source = Counter(entry["source"] for entry in made.ledger)
+    rows.append(["all", *(str(of_source[source]) for source in NAMES), str(len(made.ledger))])
+    return grid(["status", *NAMES.values(), "all"], rows)
 
 
 def evidence(entry: dict[str, Any]) -> str:
     """Return where a claim stands; for one that stands on the report itself, what supports it."""
     if place(entry) != "15-report":
-        return f" ({link(entry)})"
+        return link(entry)
     if entry["proved"]:
-        return f" ({{ref}}`proof <{entry['proved'].partition('#')[2]}>`)"
+        return f"{{ref}}`proof <{entry['proved'].partition('#')[2]}>`"
     if entry["notebook"]:
         name = entry["notebook"].partition(".ipynb#")[0]
-        return f" ({{doc}}`notebook {int(name[:2])} <../notebooks/{name}>`)"
+        return f"{{doc}}`notebook {int(name[:2])} <../notebooks/{name}>`"
     return ""
 
 
-def seen(entry: dict[str, Any]) -> str:
-    """Return :func:`evidence` without its brackets, or a dash."""
-    return evidence(entry).strip(" ()") or "–"
+def verdict(answers: list[dict[str, Any]]) -> str:
+    """Return the statuses of some claims, each with its evidence."""
+    parts = []
+    for status in dict.fromkeys(entry["status"] for entry in answers):
+        found = [evidence(entry) for entry in answers if entry["status"] == status]
+        where = ", ".join(dict.fromkeys(filter(None, found)))
+        parts.append(f"{status} ({where})" if where else status)
+    return "; ".join(parts) or "–"
 
 
 def lines(made: Sources, source: str) -> str:
@@ -98,15 +103,20 @@ def lines(made: Sources, source: str) -> str:
     for line in made.lines:
         if line["source"] == source:
             answers = [known[name] for name in line["claims"]]
-            verdict = "; ".join(f"{entry['status']}{evidence(entry)}" for entry in answers)
-            rows.append([line["line"], cell(line["says"]), verdict or "–", cell(line["note"])])
+            said, note = cell(line["says"]), cell(line["note"])
+            rows.append([line["line"], said, verdict(answers), note])
     return grid(["", "what it says", "status", "remark"], rows)
 
 
 def unsettled(made: Sources) -> str:
     """Return every claim that is not settled, by status."""
     rows = [
-        [UNSETTLED[status], cell(entry["statement"]), NAMES[entry["source"]], seen(entry)]
+        [
+            UNSETTLED[status],
+            cell(entry["statement"]),
+            NAMES[entry["source"]],
+            evidence(entry) or "–",
+        ]
         for status in UNSETTLED
         for entry in made.ledger
         if entry["status"] == status
