@@ -250,7 +250,7 @@ def fixed_point_decrease(distance: float, moved: float, alpha: float, mu: float)
     Raises:
         DomainError: An argument is outside its range.
 
-    Book: chapter 6, Lemma 5.
+    Book: chapter 7, Lemma 5.
 
     Example:
         >>> from bmo import bounds
