@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,6 +121,12 @@ def answered() -> Iterator[None]:
             raise
         raise TrainingError(
             "an answer from the other processes",
-            str(problem).splitlines()[0] if str(problem) else type(problem).__name__,
+            _short(problem),
             "look for the message of the one that stopped; start all again, with resume",
         ) from problem
+
+
+def _short(problem: Exception) -> str:
+    """The first sentence of a message of torch, without the place in its own source."""
+    line = (str(problem) or type(problem).__name__).splitlines()[0]
+    return re.sub(r"^\[[^\]]*\] *", "", line).split(". ")[0]
