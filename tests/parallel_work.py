@@ -68,17 +68,35 @@ def flat(gradients: dict[str, Tensor]) -> Tensor:
     return torch.cat([g.flatten() for g in gradients.values()])
 
 
+class Estimate(nn.Module):
+    """The hypergradient of a slice of a batch, by `hypergradient`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.restorer = model()
+
+    def forward(self, clean: Tensor, observed: Tensor) -> dict[str, Tensor]:
+        found, level = self.restorer, sc.centre(observed, "gaussian")
+        inner = Inner(found.map(observed - level), found.mu, found.steps)
+        upper, omega = found.upper(clean - level), dict(found.named_parameters())
+        result = hypergradient(inner, found.start(observed), upper, found.iterations, omega)
+        assert all(p.grad is None for p in found.parameters())
+        return result.gradients
+
+
 def estimated(count: int) -> Tensor:
-    """The hypergradient of a batch by `hypergradient`, averaged over the processes."""
-    found, part = model(), batch_of(train.generator_of(0, 0), count)
-    (clean, observed), weight = parallel.shard(part)
-    level = sc.centre(observed, "gaussian")
-    inner = Inner(found.map(observed - level), found.mu, found.steps)
-    upper = found.upper(clean - level)
-    omega = dict(found.named_parameters())
-    result = hypergradient(inner, found.start(observed), upper, found.iterations, omega)
-    assert all(p.grad is None for p in found.parameters())
-    return flat(parallel.average(result.gradients, weight))
+    """The hypergradient of a batch, averaged over the processes."""
+    part, weight = parallel.shard(batch_of(train.generator_of(0, 0), count))
+    return flat(parallel.average(Estimate()(*part), weight))
+
+
+def silent() -> Tensor:
+    """The same, if one left the average to DistributedDataParallel: it does nothing."""
+    module: nn.Module = Estimate()
+    if parallel.world().size > 1:
+        module = nn.parallel.DistributedDataParallel(module)
+    part, _ = parallel.shard(batch_of(train.generator_of(0, 0), EVEN))
+    return flat(module(*part))
 
 
 class Loss(nn.Module):
@@ -155,6 +173,7 @@ def report(folder: Path) -> dict[str, Any]:
         **gradients(),
         "wrapped even": wrapped(EVEN),
         "wrapped uneven": wrapped(UNEVEN),
+        "silent": silent(),
         **trained(folder / "training"),
         "record": recorded(folder / "experiment"),
     }
