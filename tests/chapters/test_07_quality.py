@@ -1,7 +1,7 @@
 """Chapter 7: one test for each numbered statement.
 
-The random problems have :math:`\\varphi` from a separate solver (tests/problems/test_families.py
-holds it against its optimality conditions). Rates are measured on problems solved by hand.
+The random problems have up to 200 primal variables and :math:`\\varphi` from a separate solver
+(tests/problems/test_families.py holds it against a second one, to 1e-8). Rates are measured on problems solved by hand.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ import torch
 import bmo
 from bmo import bounds
 from bmo.problems import toy
-from bmo.problems.families import FAMILIES, Instance, random_instance
+from bmo.problems.families import FAMILIES, SIZES, Instance, random_instance
 
 SEEDS = range(52)  # 4 families x 52 = 208 problems
-LARGE = dict(zip(FAMILIES, (50, 30, 24, 50), strict=True))
 
 
 @cache
 def problem(family: str, seed: int, regular: bool = False) -> Instance:
-    """Every thirteenth problem is large: 50 variables in all."""
-    n = LARGE[family] if seed % 13 == 0 else 3 + seed % 6
-    return random_instance(family, seed, n=n, regular=regular)
+    """Thirteen sizes from 3 to 200, each four times."""
+    return random_instance(family, seed, n=SIZES[seed % 13], regular=regular)
 
 
 class Run:
@@ -48,6 +46,23 @@ class Run:
 
 
 ALL = pytest.mark.parametrize("family", FAMILIES)
+
+
+class Slack:
+    """Holds a bound along many problems, and tells how close it was met."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.ratio, self.largest = name, 0.0, 0
+
+    def hold(self, q: Instance, measured: float, guaranteed: float) -> None:
+        assert measured <= guaranteed
+        self.ratio = max(self.ratio, measured / guaranteed)
+        self.largest = max(self.largest, len(q.start))
+
+    def told(self, least: float) -> None:
+        """Print the slack; a bound that is never felt would be no test."""
+        print(f"{self.name}: largest measured / guaranteed {self.ratio:.4f}; size {self.largest}")
+        assert self.largest >= 200 and self.ratio > least
 
 
 @ALL
@@ -79,6 +94,7 @@ def test_frozen_map(family: str) -> None:
 @ALL
 @pytest.mark.parametrize("sharp", [True, False])
 def test_uniform_residual(family: str, sharp: bool) -> None:
+    slack = Slack(f"A, {family}")
     for seed in SEEDS:
         q = problem(family, seed)
         run = Run(q, bmo.schedule((1 if sharp else 2) / q.lipschitz * 2**0.6, 0.6), 12)
@@ -87,12 +103,14 @@ def test_uniform_residual(family: str, sharp: bool) -> None:
             for w in range(1, k + 2):
                 sigma = run.steps[k - w + 1]
                 bound = bounds.uniform_residual(k, w, sigma, oscillation=M, sharp=sharp, **run.have)
-                assert run.r[k] <= bound
+                slack.hold(q, run.r[k], bound)
+    slack.told(0.04)
 
 
 @ALL
 def test_harmonic_schedule(family: str) -> None:
-    for seed in list(SEEDS)[::2]:
+    slack = Slack(f"A with s/(k+1), {family}")
+    for seed in SEEDS:
         q = problem(family, seed)
         for sharp, s in ((True, 2 / q.lipschitz), (False, 4 / q.lipschitz)):
             run = Run(q, bmo.schedule(s), 12)
@@ -100,27 +118,32 @@ def test_harmonic_schedule(family: str) -> None:
                 bound = bounds.uniform_residual_harmonic(
                     k, s, oscillation=q.oscillation, sharp=sharp, **run.have
                 )
-                assert run.r[k] <= bound
+                slack.hold(q, run.r[k], bound)
+    slack.told(0.05)
 
 
 @ALL
 def test_uniform_step_length(family: str) -> None:
+    steps, right, above = (Slack(f"A+ {name}, {family}") for name in ("move", "residual", "value"))
     for seed in SEEDS:
         q = problem(family, seed)
         p = (0.3, 0.7, 1.0)[seed % 3]
         run = Run(q, bmo.schedule(2 / q.lipschitz * 2**p, p), 12)
         for k in (0, 1, 4, 12):
             for w in range(1, k + 2):
-                moved = bounds.move_window(k, w, run.change(k, w), **run.have)
-                assert run.e[k] <= moved
-                step = run.steps[k]
-                assert run.r[k] <= bounds.residual_from_step(moved, q.mu, q.slope, step)
-                assert run.gap[k] <= bounds.upper_gap(moved, q.diameter, q.mu, q.slope, step)
+                moved, step = bounds.move_window(k, w, run.change(k, w), **run.have), run.steps[k]
+                steps.hold(q, run.e[k], moved)
+                right.hold(q, run.r[k], bounds.residual_from_step(moved, q.mu, q.slope, step))
+                value = bounds.upper_gap(moved, q.diameter, q.mu, q.slope, step)
+                above.hold(q, run.gap[k], value)
+    steps.told(0.2)
+    right.told(0.05)
+    above.told(0.03)
 
 
 @ALL
 def test_constant_steps_and_blocks(family: str) -> None:
-    for seed in list(SEEDS)[::2]:
+    for seed in SEEDS:
         q = problem(family, seed)
         size = {name: q.constants[name] for name in ("alpha", "mu", "diameter")}
         run = Run(q, 1.5 / q.lipschitz, 16)
@@ -141,7 +164,7 @@ def test_constant_steps_and_blocks(family: str) -> None:
 
 @ALL
 def test_power_schedules(family: str) -> None:
-    for seed in list(SEEDS)[::2]:
+    for seed in SEEDS:
         q = problem(family, seed)
         p = (0.0, 1 / 7, 0.5, 1.0)[seed % 4]
         s = 2 ** (1 + p) / q.lipschitz
@@ -155,7 +178,7 @@ def test_power_schedules(family: str) -> None:
 
 @ALL
 def test_ergodic_rate(family: str) -> None:
-    tight = 0.0
+    slack = Slack(f"ergodic, {family}")
     for seed in SEEDS:
         q = problem(family, seed)
         rise = [0.3, 1.0, 0.6, 0.9] * 6  # the steps need not fall
@@ -168,10 +191,9 @@ def test_ergodic_rate(family: str) -> None:
                 u = loop.step(u, s, q.upper, H)
                 total, gaps, mean = total + s, gaps + s * float(q.upper(u) - q.value), mean + s * u
                 bound = bounds.ergodic_gap(start, q.mu, total)
-                assert gaps / total <= bound
-                assert float(q.upper(mean / total) - q.value) <= bound
-                tight = max(tight, gaps / total / bound)
-    assert tight > 0.1
+                slack.hold(q, gaps / total, bound)
+                slack.hold(q, float(q.upper(mean / total) - q.value), bound)
+    slack.told(0.1)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -330,12 +352,12 @@ def test_one_half_is_best(p: float, rho: int) -> None:
 @ALL
 @pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
 def test_strongly_convex_upper_objective(family: str, p: float) -> None:
-    used = 0
-    for seed in list(SEEDS)[::2]:
+    used = []
+    for seed in SEEDS:
         q = problem(family, seed)
         if q.strength < 1e-3:
             continue
-        used += 1
+        used.append(len(q.start))
         have = {"strength": q.strength, "lipschitz": q.lipschitz, "mu": q.mu}
         run = Run(q, lambda k, have=have: bounds.strong_step(k, p, **have), 12)
         for k in range(13):
@@ -344,7 +366,7 @@ def test_strongly_convex_upper_objective(family: str, p: float) -> None:
             step = run.steps[k]
             assert run.r[k] <= bounds.residual_from_step(moved, q.mu, q.slope, step)
             assert run.gap[k] <= bounds.upper_gap(moved, q.diameter, q.mu, q.slope, step)
-    assert used > 5
+    assert len(used) > 10 and max(used) >= 50
 
 
 def strong_rotation(K: int, p: float) -> tuple[float, float]:
