@@ -11,27 +11,29 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from bmo import parallel, record
 from bmo.errors import BMOError, TrainingError
-from bmo.problems.sparse_coding import METHODS, NOISES, Settings, measuring, settings_of
+from bmo.problems.sparse_coding import METHODS, NOISES, measuring, settings_of
+from bmo.problems.sparse_coding.benches import BENCHES, Bench
 from bmo.problems.sparse_coding.pictures import load
-from bmo.problems.sparse_coding.pieces import Pieces
-from bmo.problems.sparse_coding.report import save
 from bmo.problems.sparse_coding.trained import trained
 
-EXPERIMENTS = ("sparse-coding",)
 #: Seconds that processes wait for one that works alone: it tests on all images, say.
 PATIENCE = 6 * 3600.0
 RECORDED = Path("notebooks") / "recorded"
 _TRAIN = """\
 Hyper-train the methods of an experiment, test them, and write the record.
 
-Profiles (they never follow the hardware):
-  page   pictures inside scikit-image's wheel, small patches; about a minute on two cores
-  full   BSDS training images, tested on Set14 (from the folder BMO_DATA, else downloaded)
+Experiments and their profiles (which never follow the hardware):
+  sparse-coding            page   pictures inside scikit-image's wheel, small patches; a minute
+                           full   BSDS training images, tested on Set14 (from the folder BMO_DATA,
+                                  else downloaded)
+  sparse-coding-gaussian   page   a random 50x100 dictionary; a minute on one core
+                           full   250x500, with every method, noise level and shift
 
 Parts are kept in --out as they are finished. With --resume a later call goes on where an earlier
 one stopped and ends with the same numbers. --noise, --method and --seeds compute only some of the
@@ -42,6 +44,7 @@ If one process dies, all stop; the same command with --resume goes on from the l
 
 Examples:
   python -m bmo train sparse-coding --profile page
+  python -m bmo train sparse-coding-gaussian --profile full --noise 30db --method bmo gkm
   python -m bmo train sparse-coding --profile full --out runs/full --noise gaussian
   python -m bmo train sparse-coding --profile full --out runs/full --resume
   torchrun --standalone --nproc-per-node 2 -m bmo train sparse-coding --profile page
@@ -111,19 +114,20 @@ def _command(commands: Commands, name: str, text: str) -> argparse.ArgumentParse
 
 def _add_train(commands: Commands) -> None:  # type: ignore[valid-type]
     train = _command(commands, "train", _TRAIN)
-    train.add_argument("experiment", choices=EXPERIMENTS)
+    noises, methods = ([x for b in BENCHES.values() for x in getattr(b, key)] for key in _PARTS)
+    train.add_argument("experiment", choices=BENCHES)
     train.add_argument("--profile", choices=record.PROFILES, default="page")
     train.add_argument("--out", type=Path, help="folder (default: runs/<experiment>.<profile>)")
     train.add_argument("--resume", action="store_true", help="use what is already in --out")
-    train.add_argument("--noise", nargs="+", choices=NOISES, help="only these noises")
-    train.add_argument("--method", nargs="+", choices=METHODS, help="only these methods")
+    train.add_argument("--noise", nargs="+", choices=noises, help="only these noises")
+    train.add_argument("--method", nargs="+", choices=methods, help="only these methods")
     train.add_argument("--seeds", nargs="+", type=int, help="only these seeds")
     train.set_defaults(run=run_train)
 
 
 def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]
     evaluate = _command(commands, "evaluate", _EVALUATE)
-    evaluate.add_argument("experiment", choices=EXPERIMENTS)
+    evaluate.add_argument("experiment", choices=("sparse-coding",))
     evaluate.add_argument("--profile", choices=record.PROFILES, default="page")
     evaluate.add_argument("--noise", choices=NOISES, default=NOISES[0])
     evaluate.add_argument("--method", choices=METHODS[:3], default=METHODS[0])
@@ -140,40 +144,51 @@ def _add_records(commands: Commands) -> None:  # type: ignore[valid-type]
     records.set_defaults(run=run_records)
 
 
+_PARTS = ("noises", "methods")
+
+
 def run_train(options: argparse.Namespace) -> None:
     """Compute the asked parts; write the record if none was left out."""
-    settings = settings_of(options.profile)
-    seeds = tuple(options.seeds or settings.seeds)
-    unknown = sorted(set(seeds) - set(settings.seeds))
-    if unknown:
-        raise TrainingError(
-            f"seeds out of {list(settings.seeds)} (profile {options.profile})",
-            f"{unknown}",
-            "leave --seeds out to run all of them",
-            unknown,
-        )
+    bench = BENCHES[options.experiment]
+    settings = bench.settings_of(options.profile)
+    where = f"of {options.experiment}, profile {options.profile}"
+    for name, asked in (
+        ("seeds", options.seeds),
+        *zip(_PARTS, (options.noise, options.method), strict=True),
+    ):
+        known = getattr(settings, name)
+        unknown = sorted(set(asked or ()) - set(known))
+        if unknown:
+            raise TrainingError(
+                f"{name} out of {list(known)} ({where})",
+                f"{unknown}",
+                "leave the option out to run all of them",
+                unknown,
+            )
     with parallel.session(PATIENCE):
-        _train(options, settings, seeds)
+        _train(options, bench, settings)
 
 
-def _train(options: argparse.Namespace, settings: Settings, seeds: Sequence[int]) -> None:
+def _train(options: argparse.Namespace, bench: Bench, settings: Any) -> None:
     """Every process computes; the first one prints."""
     out = options.out or Path("runs") / f"{options.experiment}.{options.profile}"
-    pieces = Pieces(settings, out, options.resume)
-    for seed in seeds:
+    pieces = bench.pieces(settings, out, options.resume)
+    for seed in options.seeds or settings.seeds:
         for noise in options.noise or settings.noises:
             for method in options.method or settings.methods:
                 if seed in settings.seeds_of(method):
                     part = pieces.result(noise, method, seed)
-                    _say(_summary(noise, method, seed, part, settings.depths))
+                    for label, values in bench.values(part).items():
+                        name = f"{noise} {method}{label} seed {seed}"
+                        _say(_summary(name, bench, settings.depths, values, part["seconds"]))
     if options.noise or options.method or options.seeds:
         _say(f"parts kept in {out}; a call without --noise, --method, --seeds writes the record")
         return
-    path = save(pieces, out)
+    path = bench.save(pieces, out)
     shown = record.table(
-        record.read(path), ["noise", "method"], "depth", where={"metric": "psnr"}, style="plain"
+        record.read(path), bench.down, "depth", where=bench.shown, style="plain"
     )
-    _say(f"PSNR in dB\n{shown}")
+    _say(f"{bench.unit}\n{shown}")
     _say(f"record: {path}")
 
 
@@ -183,9 +198,11 @@ def _say(text: str) -> None:
         print(text, flush=True)
 
 
-def _summary(noise: str, method: str, seed: int, part: dict, depths: Sequence[int]) -> str:  # type: ignore[type-arg]
-    shown = " ".join(f"{d}:{v:.2f}" for d, v in zip(depths, part["psnr"], strict=True) if d >= 16)
-    return f"{noise} {method} seed {seed}: PSNR at depth {shown} ({part['seconds']:.0f} s)"
+def _summary(
+    name: str, bench: Bench, depths: Sequence[int], values: Sequence[float], seconds: float
+) -> str:
+    shown = " ".join(f"{d}:{v:.2f}" for d, v in zip(depths, values, strict=True) if d >= 16)
+    return f"{name}: {bench.unit.split(' in ')[0]} at depth {shown} ({seconds:.0f} s)"
 
 
 def run_evaluate(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """The command line: what it prints, what it refuses, and its exit codes."""
 
+import dataclasses
 import json
 import runpy
 import sys
@@ -92,6 +93,12 @@ def test_records_are_listed_validated_and_sealed(tmp_path, capsys, monkeypatch):
     assert "altered" in capsys.readouterr().err
 
 
+def replace_bench(monkeypatch, **parts):
+    """Give the bench of the images other parts."""
+    bench = dataclasses.replace(cli.BENCHES["sparse-coding"], **parts)
+    monkeypatch.setitem(cli.BENCHES, "sparse-coding", bench)
+
+
 def fake_pieces(made):
     """Stand-in for the parts: remembers what was asked, computes nothing."""
 
@@ -108,7 +115,7 @@ def fake_pieces(made):
 
 def test_train_computes_the_asked_parts_and_no_others(tmp_path, capsys, monkeypatch):
     made = []
-    monkeypatch.setattr(cli, "Pieces", fake_pieces(made))
+    replace_bench(monkeypatch, pieces=fake_pieces(made))
     asked = [
         "--profile",
         "full",
@@ -129,8 +136,7 @@ def test_train_computes_the_asked_parts_and_no_others(tmp_path, capsys, monkeypa
 
 def test_train_writes_the_record_when_nothing_is_left_out(tmp_path, capsys, monkeypatch):
     made = []
-    monkeypatch.setattr(cli, "Pieces", fake_pieces(made))
-    monkeypatch.setattr(cli, "save", lambda pieces, out: a_record(out))
+    replace_bench(monkeypatch, pieces=fake_pieces(made), save=lambda pieces, out: a_record(out))
     assert cli.main(["train", "sparse-coding", "--out", str(tmp_path)]) == 0
     assert len(made) == 1 + len(sc.NOISES) * len(sc.METHODS)
     shown = capsys.readouterr().out
@@ -141,7 +147,7 @@ def test_an_interruption_says_how_to_go_on(monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "Pieces", interrupted)
+    replace_bench(monkeypatch, pieces=interrupted)
     assert cli.main(["train", "sparse-coding"]) == 130
     assert "--resume" in capsys.readouterr().err
 

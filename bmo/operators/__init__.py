@@ -13,7 +13,9 @@ from bmo.operators.learned import (
     LearnedPDHG,
     LearnedProximalGradient,
 )
+from bmo.operators.learned_admm import LearnedSparseADMM
 from bmo.operators.learned_forward_backward import LearnedForwardBackward
+from bmo.operators.learned_linearised import LearnedSparseLADMM
 from bmo.operators.learned_splitting import (
     LearnedADMM,
     LearnedDouglasRachford,
@@ -46,6 +48,8 @@ __all__ = [
     "LearnedPDHG",
     "LearnedProximalGradient",
     "LearnedRED",
+    "LearnedSparseADMM",
+    "LearnedSparseLADMM",
     "LinearisedADMM",
     "LinearisedALM",
     "MonotoneEquilibrium",

@@ -31,7 +31,7 @@ from bmo.schedules import schedule
 _VALIDATION_SEED = 77
 
 
-class Pieces(Shelf):
+class Pieces(Shelf[Settings]):
     """The parts, computed when first asked for and kept in a folder.
 
     Args:

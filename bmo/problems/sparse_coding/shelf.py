@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from bmo import parallel
 from bmo.errors import TrainingError
@@ -18,6 +18,16 @@ from bmo.files import write_atomic
 from bmo.problems.sparse_coding.settings import Settings
 
 Part = dict[str, Any]
+
+
+class Listed(Protocol):
+    """Settings that can be listed."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+
+
+AnySettings = TypeVar("AnySettings", bound=Listed)
 
 
 def relevant(name: str, settings: Settings | dict[str, Any]) -> dict[str, Any]:
@@ -29,7 +39,7 @@ def relevant(name: str, settings: Settings | dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in known.items() if key not in others}
 
 
-class Shelf:
+class Shelf(Generic[AnySettings]):
     """Parts by name, in a folder.
 
     Args:
@@ -38,9 +48,13 @@ class Shelf:
         resume: Use parts that are there already; otherwise only parts of this very run.
     """
 
-    def __init__(self, settings: Settings, folder: Path, resume: bool = False) -> None:
+    def __init__(self, settings: AnySettings, folder: Path, resume: bool = False) -> None:
         self.settings, self.folder, self.resume = settings, folder, resume
         self.made: set[str] = set()
+
+    def relevant(self, name: str, known: dict[str, Any]) -> dict[str, Any]:
+        """The settings that a part depends on, out of all that are known."""
+        return relevant(name, known)
 
     def kept(self, name: str) -> Part | None:
         """A part that is there and may be used.
@@ -63,8 +77,8 @@ class Shelf:
                 f"delete {path} to compute it again",
                 str(path),
             ) from problem
-        wanted = json.loads(json.dumps(relevant(name, self.settings)))
-        if relevant(name, part.get("settings", {})) != wanted:
+        wanted = self.relevant(name, json.loads(json.dumps(self.settings.as_dict())))
+        if self.relevant(name, part.get("settings", {})) != wanted:
             raise TrainingError(
                 "parts of a run with the same settings",
                 f"{path} of another run",

@@ -1,0 +1,191 @@
+r"""A learned two-block ADMM step for sparse codes, with its dense solve.
+
+Book: chapter 4, "Two blocks: ADMM and its linearised forms", and chapter 10.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bmo.errors import ConditionError, DomainError
+from bmo.kernels import Gradients, Kernel, shrink
+from bmo.metric import Diagonal, Metric
+from bmo.operators.base import Preparing
+from bmo.operators.subproblem import require_matrix
+from bmo.parameters import Positive
+
+LEARNABLE = ("G", "W", "beta", "q", "theta")
+
+
+@dataclasses.dataclass(frozen=True)
+class Solved:
+    """What one loop needs: the inverse, its image of the data, and the three diagonals."""
+
+    inverse: Tensor
+    shift: Tensor
+    q: Tensor
+    beta: Tensor
+    threshold: Tensor
+
+
+class LearnedSparseADMM(Preparing):
+    r"""Two-block ADMM for :math:`\min f(u) + \sum\theta_i|v_i|` with :math:`u = v`, feasible always.
+
+    Here :math:`f(u) = \tfrac12\|Gu\|^2 - \langle Wb, u\rangle`, the constraint is weighed by
+    :math:`\beta = \mathrm{diag}(\beta_i)`, and the first block has the proximal term
+    :math:`Q = \mathrm{diag}(q)`. A point is :math:`z = (u, v, \lambda)`:
+
+    .. math::
+        u^+ &= (G^\top G + Q + \beta)^{-1}(Qu + \beta v - \lambda + Wb),\\
+        v^+ &= \mathrm{soft}(u^+ + \beta^{-1}\lambda, \beta^{-1}\theta),\\
+        \lambda^+ &= \lambda + \beta(u^+ - v^+)
+
+    Nonexpansive in :math:`H = \mathrm{blkdiag}(Q, \beta, \beta^{-1})` whatever G and W are and
+    for all positive :math:`\beta, q, \theta`: the two-block lemma with
+    :math:`A = \beta^{1/2}`, :math:`B = -\beta^{1/2}` and :math:`P_v = 0`, the multiplier scaled by
+    :math:`\beta^{1/2}`. The inverse is computed once for each loop; a step is then one product
+    with an (n, n) matrix, as a step of learned ISTA is. The code is :math:`v`, a coordinate of
+    the point, so an upper objective that is convex in the code is convex in z.
+
+    Args:
+        A: The matrix to start from, shape (m, n): :math:`G = A`, :math:`W = A^\top`.
+        b: Data, shape (m,) or (batch, m); replaced by ``bind(b=...)``.
+        threshold: :math:`\theta > 0` at the start.
+        beta: :math:`\beta > 0` at the start.
+        q: :math:`q > 0` at the start, relative to ``beta``.
+        learn: Which of ``"G"``, ``"W"``, ``"beta"``, ``"q"``, ``"theta"`` are learned.
+
+    Raises:
+        ConditionError: A name in ``learn`` is unknown.
+        DomainError: ``threshold``, ``beta`` or ``q`` is not positive.
+        ShapeError: ``b`` does not fit ``A``.
+        NonFiniteError: NaN or infinity in ``A`` or ``b``.
+
+    Example:
+        >>> import torch, bmo
+        >>> b = torch.tensor([3.0, 0.5])
+        >>> D = bmo.operators.LearnedSparseADMM(torch.eye(2), b, threshold=1.0)
+        >>> z = bmo.GKM(D, 0.9).iterate(torch.zeros(6), tol=1e-7).value
+        >>> D.code(z).round(decimals=4)
+        tensor([2., 0.])
+    """
+
+    certified = "by construction"
+
+    def __init__(
+        self,
+        A: Tensor,
+        b: Tensor,
+        threshold: float,
+        beta: float = 1.0,
+        q: float = 0.1,
+        learn: Sequence[str] = LEARNABLE,
+    ) -> None:
+        super().__init__()
+        require_matrix(A, b)
+        require_learnable(learn, LEARNABLE, threshold=threshold, beta=beta, q=q)
+        n = A.shape[1]
+        self.register_buffer("b", b)
+        self.b: Tensor
+        self.G = nn.Parameter(A.detach().clone(), requires_grad="G" in learn)
+        self.W = nn.Parameter(A.detach().mT.clone(), requires_grad="W" in learn)
+        # relative to the start, so that every raw parameter has the size of one
+        self.scales = {"beta": float(beta), "q": float(q * beta), "theta": float(threshold)}
+        for name in self.scales:
+            weight = Positive(torch.ones(n).to(A), low=1e-3)
+            weight.raw.requires_grad_(name in learn)
+            setattr(self, name, weight)
+
+    def _number(self, name: str) -> Tensor:
+        value: Tensor = self.scales[name] * getattr(self, name)()
+        return value
+
+    def _compute(self) -> Solved:
+        beta, q = self._number("beta"), self._number("q")
+        lower = torch.linalg.cholesky(self.G.mT @ self.G + torch.diag(beta + q))
+        inverse = torch.cholesky_inverse(lower)
+        shift = (self.b @ self.W.mT) @ inverse
+        return Solved(inverse, shift, q, beta, self._number("theta") / beta)
+
+    @property
+    def metric(self) -> Metric:
+        r""":math:`\mathrm{blkdiag}(Q, \beta, \beta^{-1})`, positive by construction."""
+        at: Solved = self.prepare()
+        return Diagonal(torch.cat([at.q, at.beta, 1 / at.beta]), check=False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        at: Solved = self.prepare()
+        u, v, multiplier = z.chunk(3, -1)
+        x = (at.q * u + at.beta * v - multiplier) @ at.inverse + at.shift
+        w = x + multiplier / at.beta
+        inside = torch.minimum(torch.maximum(w, -at.threshold), at.threshold)
+        return torch.cat([x, w - inside, at.beta * inside], -1)
+
+    def code(self, z: Tensor) -> Tensor:
+        """The code v in a point z."""
+        return z.chunk(3, -1)[1]
+
+    def kernel(self) -> Kernel:
+        at: Solved = self.prepare()
+        return SolveSoft(at.inverse, at.shift, at.q, at.beta, at.threshold)
+
+
+class SolveSoft(Kernel):
+    r"""The step of :class:`LearnedSparseADMM` with its adjoint by hand.
+
+    Args:
+        inverse: :math:`(G^\top G + Q + \beta)^{-1}`, symmetric, shape (n, n).
+        shift: Its product with :math:`Wb`, shape (n,) or (batch, n).
+        q: The diagonal of Q.
+        beta: The diagonal of :math:`\beta`.
+        threshold: :math:`\theta/\beta`.
+    """
+
+    def __init__(
+        self, inverse: Tensor, shift: Tensor, q: Tensor, beta: Tensor, threshold: Tensor
+    ) -> None:
+        self.inputs = (inverse, shift, q, beta, threshold)
+
+    def forward(self, u: Tensor, values: Sequence[Tensor]) -> tuple[Tensor, Any]:
+        inverse, shift, q, beta, threshold = values
+        first, second, multiplier = u.chunk(3, -1)
+        right = torch.addcmul(q * first, beta, second).sub_(multiplier)
+        x = torch.matmul(right, inverse).add_(shift)
+        v, sign = shrink(x + multiplier / beta, threshold)
+        out = torch.cat([x, v, multiplier + beta * (x - v)], -1)
+        return out, (u, right, sign, out)
+
+    def adjoint(
+        self, kept: Any, cotangent: Tensor, values: Sequence[Tensor], gradients: Gradients
+    ) -> Tensor:
+        inverse, _, q, beta, _ = values
+        z, right, sign, out = kept
+        first, second, multiplier = z.chunk(3, -1)
+        to_x, to_v, to_multiplier = cotangent.chunk(3, -1)
+        across = to_v - beta * to_multiplier  # what v = w - inside and beta inside disagree on
+        to_w = torch.addcmul(beta * to_multiplier, sign.abs(), across)
+        gradients.add(4, -sign * across)
+        to_x = to_x + to_w
+        gradients.add(1, to_x)
+        gradients.add_product(0, right, to_x)
+        back = to_x @ inverse.mT
+        gradients.add(2, back * first)
+        if gradients.wants(3):
+            gradients.add(3, to_multiplier * out.chunk(3, -1)[2] / beta)
+            gradients.add(3, back * second - to_w * multiplier / beta.square())
+        return torch.cat([q * back, beta * back, to_w / beta - back], -1)
+
+
+def require_learnable(learn: Sequence[str], known: Sequence[str], **numbers: float) -> None:
+    """Refuse names that are not known, and numbers that are not positive."""
+    unknown = sorted(set(learn) - set(known))
+    if unknown:
+        raise ConditionError(f"learn out of {known}", f"{unknown}", "correct the name", unknown)
+    for name, value in numbers.items():
+        if not 0 < value < float("inf"):
+            raise DomainError(f"{name} finite and > 0", f"{value}", "0.1 is a start", value)

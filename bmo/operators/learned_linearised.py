@@ -1,0 +1,192 @@
+r"""A learned linearised ADMM step for sparse codes: thin products only, no solve.
+
+Book: chapter 4, "Two blocks: ADMM and its linearised forms", and chapter 10.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bmo.kernels import Gradients, Kernel, shrink, shrink_adjoint
+from bmo.metric import Diagonal, Metric
+from bmo.operators.base import Preparing
+from bmo.operators.learned_admm import require_learnable
+from bmo.operators.spectral import largest_eigenvalue
+from bmo.operators.subproblem import require_matrix, squared_norm
+from bmo.parameters import Positive
+
+LEARNABLE = ("G", "W", "beta", "p", "theta")
+
+
+@dataclasses.dataclass(frozen=True)
+class Ready:
+    """What one loop needs and no step changes."""
+
+    shift: Tensor
+    p: Tensor
+    beta: Tensor
+    threshold: Tensor
+
+
+class LearnedSparseLADMM(Preparing):
+    r"""Linearised ADMM for :math:`\min\tfrac12\|e\|^2 + \sum\theta_i|u_i|`, :math:`e + Gu = b`.
+
+    The residual e is found first, exactly, so it needs no place in the point
+    :math:`z = (u, \lambda)`. With positive weights :math:`\beta` of the constraint, and all
+    quotients entrywise,
+
+    .. math::
+        y &= (\lambda + \beta(Gu - b))/(1 + \beta), \qquad
+        u^+ = \mathrm{soft}(u - P^{-1}(G^\top y - Wb), P^{-1}\theta),\\
+        \lambda^+ &= \lambda + \beta(Gu^+ - b) - \beta y
+
+    Nonexpansive in :math:`H = \mathrm{blkdiag}(P, \beta^{-1})` if
+    :math:`G^\top\beta G \preceq P = \mathrm{diag}(p)`: the two-block lemma with e as first block,
+    :math:`P_e = 0` and :math:`P_u = P - G^\top\beta G`. With free positive q that holds for
+    :math:`p = q\max(1, \lambda_{\max}(Q^{-1/2}G^\top\beta GQ^{-1/2}))`, whatever raw values an
+    optimizer reaches. W is free (it starts at zero: the data enter through the constraint).
+
+    Args:
+        A: The matrix to start from, shape (m, n): :math:`G = A`.
+        b: Data, shape (m,) or (batch, m); replaced by ``bind(b=...)``.
+        threshold: :math:`\theta > 0` at the start.
+        beta: :math:`\beta > 0` at the start.
+        learn: Which of ``"G"``, ``"W"``, ``"beta"``, ``"p"``, ``"theta"`` are learned.
+
+    Raises:
+        ConditionError: A name in ``learn`` is unknown.
+        DomainError: ``threshold`` or ``beta`` is not positive.
+        ShapeError: ``b`` does not fit ``A``.
+        NonFiniteError: NaN or infinity in ``A`` or ``b``.
+
+    Example:
+        >>> import torch, bmo
+        >>> b = torch.tensor([3.0, 0.5])
+        >>> D = bmo.operators.LearnedSparseLADMM(torch.eye(2), b, threshold=1.0)
+        >>> z = bmo.GKM(D, 0.9).iterate(torch.zeros(4), tol=1e-7).value
+        >>> D.code(z).round(decimals=4)
+        tensor([2., 0.])
+    """
+
+    certified = "by construction"
+
+    def __init__(
+        self,
+        A: Tensor,
+        b: Tensor,
+        threshold: float,
+        beta: float = 1.0,
+        learn: Sequence[str] = LEARNABLE,
+    ) -> None:
+        super().__init__()
+        require_matrix(A, b)
+        require_learnable(learn, LEARNABLE, threshold=threshold, beta=beta)
+        m, n = A.shape
+        self.register_buffer("b", b)
+        self.b: Tensor
+        self.G = nn.Parameter(A.detach().clone(), requires_grad="G" in learn)
+        self.W = nn.Parameter(torch.zeros(n, m).to(A), requires_grad="W" in learn)
+        # relative to the start, so that every raw parameter has the size of one
+        self.scales = {
+            "beta": float(beta),
+            "p": float(beta) * squared_norm(A),
+            "theta": float(threshold),
+        }
+        for name in self.scales:
+            weight = Positive(torch.ones(m if name == "beta" else n).to(A), low=1e-3)
+            weight.raw.requires_grad_(name in learn)
+            setattr(self, name, weight)
+
+    def _number(self, name: str) -> Tensor:
+        value: Tensor = self.scales[name] * getattr(self, name)()
+        return value
+
+    def _compute(self) -> Ready:
+        beta, q = self._number("beta"), self._number("p")
+        thin = beta.sqrt()[:, None] * self.G / q.sqrt()
+        gram = thin @ thin.mT if thin.shape[0] <= thin.shape[1] else thin.mT @ thin
+        p = q * largest_eigenvalue(gram).clamp_min(1.0)
+        return Ready((self.b @ self.W.mT) / p, p, beta, self._number("theta") / p)
+
+    @property
+    def metric(self) -> Metric:
+        r""":math:`\mathrm{blkdiag}(P, \beta^{-1})`, positive by construction."""
+        at: Ready = self.prepare()
+        return Diagonal(torch.cat([at.p, 1 / at.beta]), check=False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        kernel = self.kernel()
+        u, multiplier = z.split([self.G.shape[1], self.G.shape[0]], -1)
+        G, b, shift, p, beta, threshold = kernel.inputs
+        y = (multiplier + beta * (u @ G.mT - b)) / (1 + beta)
+        w = u - (y @ G) / p + shift
+        u = w - torch.minimum(torch.maximum(w, -threshold), threshold)
+        return torch.cat([u, multiplier + beta * (u @ G.mT - b - y)], -1)
+
+    def code(self, z: Tensor) -> Tensor:
+        """The code u in a point z."""
+        return z[..., : self.G.shape[1]]
+
+    def kernel(self) -> Kernel:
+        at: Ready = self.prepare()
+        return DualSoft(self.G, self.b, at.shift, at.p, at.beta, at.threshold)
+
+
+class DualSoft(Kernel):
+    r"""The step of :class:`LearnedSparseLADMM` with its adjoint by hand.
+
+    Args:
+        matrix: :math:`G`, shape (m, n).
+        data: :math:`b`, shape (m,) or (batch, m).
+        shift: :math:`P^{-1}Wb`, shape (n,) or (batch, n).
+        p: The diagonal of :math:`P`.
+        beta: The diagonal of :math:`\beta`.
+        threshold: :math:`\theta/p`.
+    """
+
+    def __init__(
+        self,
+        matrix: Tensor,
+        data: Tensor,
+        shift: Tensor,
+        p: Tensor,
+        beta: Tensor,
+        threshold: Tensor,
+    ) -> None:
+        self.inputs = (matrix, data, shift, p, beta, threshold)
+
+    def forward(self, u: Tensor, values: Sequence[Tensor]) -> tuple[Tensor, Any]:
+        matrix, data, shift, p, beta, threshold = values
+        code, multiplier = u[..., : matrix.shape[1]], u[..., matrix.shape[1] :]
+        r = code @ matrix.mT - data
+        y = torch.addcmul(multiplier, beta, r) / (1 + beta)
+        slope = (y @ matrix) / p
+        new, sign = shrink((code - slope).add_(shift), threshold)
+        after = new @ matrix.mT - data
+        out = torch.cat([new, torch.addcmul(multiplier, beta, after - y)], -1)
+        return out, (code, r, y, slope, sign, new, after)
+
+    def adjoint(
+        self, kept: Any, cotangent: Tensor, values: Sequence[Tensor], gradients: Gradients
+    ) -> Tensor:
+        matrix, _, _, p, beta, _ = values
+        code, r, y, slope, sign, new, after = kept
+        to_code, to_multiplier = cotangent[..., : len(p)], cotangent[..., len(p) :]
+        to_after = beta * to_multiplier
+        gradients.add_product(0, to_after, new)
+        to_w = shrink_adjoint(sign, to_code + to_after @ matrix, gradients, 5)
+        gradients.add(2, to_w)
+        gradients.add(3, to_w * slope / p)
+        down = -to_w / p  # falls to the product of y and the matrix
+        gradients.add_product(0, y, down)
+        to_sum = (down @ matrix.mT - to_after) / (1 + beta)  # to lambda + beta (Gu - b)
+        to_r = beta * to_sum
+        gradients.add_product(0, to_r, code)
+        gradients.add(1, -to_after - to_r)
+        gradients.add(4, to_multiplier * (after - y) + to_sum * (r - y))
+        return torch.cat([to_w + to_r @ matrix, to_multiplier + to_sum], -1)

@@ -1,0 +1,59 @@
+r"""The Gaussian bench of chapter 10: sparse codes through a random dictionary, at full scale.
+
+* :mod:`~bmo.problems.sparse_coding.gaussian.settings`: every size, seed and range, in one file.
+* :mod:`~bmo.problems.sparse_coding.gaussian.draws`: dictionaries, codes, observations, shifts.
+* :mod:`~bmo.problems.sparse_coding.gaussian.classical`: what is chosen once and frozen (UNH).
+* :mod:`~bmo.problems.sparse_coding.gaussian.methods`: what is learned (ENA, GKM, BMO, BMO-H).
+* :mod:`~bmo.problems.sparse_coding.gaussian.measuring`: testing, without ground truth.
+* :mod:`~bmo.problems.sparse_coding.gaussian.pieces`,
+  :mod:`~bmo.problems.sparse_coding.gaussian.report`: the experiment and its record.
+"""
+
+from bmo.problems.sparse_coding.gaussian.classical import choose, classical
+from bmo.problems.sparse_coding.gaussian.draws import (
+    Data,
+    evaluation_sets,
+    gaussian_dictionary,
+    held_out,
+    observe,
+    perturbed,
+)
+from bmo.problems.sparse_coding.gaussian.measuring import measure, trajectory, validation_nmse
+from bmo.problems.sparse_coding.gaussian.methods import CodeError, Contender, build
+from bmo.problems.sparse_coding.gaussian.settings import (
+    CERTIFIED,
+    CLASSICAL,
+    FULL,
+    LEARNED,
+    METHODS,
+    NOISES,
+    PAGE,
+    Settings,
+    settings_of,
+)
+
+__all__ = [
+    "CERTIFIED",
+    "CLASSICAL",
+    "FULL",
+    "LEARNED",
+    "METHODS",
+    "NOISES",
+    "PAGE",
+    "CodeError",
+    "Contender",
+    "Data",
+    "Settings",
+    "build",
+    "choose",
+    "classical",
+    "evaluation_sets",
+    "gaussian_dictionary",
+    "held_out",
+    "measure",
+    "observe",
+    "perturbed",
+    "settings_of",
+    "trajectory",
+    "validation_nmse",
+]

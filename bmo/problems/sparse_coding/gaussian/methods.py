@@ -1,0 +1,176 @@
+r"""The learned methods of the bench: from a name to something that trains and something that runs.
+
+Book: chapter 10. Hyper-training sees the codes x through :math:`\ell(u) = \tfrac12\|u - x\|^2`;
+what runs afterwards, :attr:`Contender.net`, takes observations alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bmo.baselines import CoupledLISTA, Repeated, TiedLISTA, Unrolled
+from bmo.errors import DomainError
+from bmo.gkm import GKM
+from bmo.inner import AnchoredInner, Inner
+from bmo.operators import (
+    LearnedForwardBackward,
+    LearnedSparseADMM,
+    LearnedSparseLADMM,
+    Operator,
+)
+from bmo.problems.sparse_coding.gaussian.settings import CERTIFIED, UNCONSTRAINED, Settings
+from bmo.schedules import Schedule, schedule
+
+
+class CodeError:
+    r""":math:`\ell(z) = \tfrac12\|v - x\|^2` for the code v in a point z, with its derivatives.
+
+    Args:
+        codes: x, in rows.
+        first: Where the code begins in a point.
+
+    Example:
+        >>> upper = CodeError(torch.ones(1, 2), first=2)
+        >>> upper(torch.zeros(1, 5)), upper.gradient(torch.zeros(1, 5))
+        (tensor([1.]), tensor([[ 0.,  0., -1., -1.,  0.]]))
+    """
+
+    closed = True  # nothing in it is learned
+
+    def __init__(self, codes: Tensor, first: int = 0) -> None:
+        self.codes, self.place = codes, slice(first, first + codes.shape[-1])
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return 0.5 * (z[..., self.place] - self.codes).square().sum(-1)
+
+    def gradient(self, z: Tensor) -> Tensor:
+        r""":math:`\nabla\ell(z)`: zero outside of the code."""
+        return self._placed(z, z[..., self.place] - self.codes)
+
+    def hessian(self, z: Tensor, v: Tensor) -> Tensor:
+        r""":math:`\nabla^2\ell(z)v`: the part of ``v`` that belongs to the code."""
+        return self._placed(z, v[..., self.place])
+
+    def _placed(self, z: Tensor, part: Tensor) -> Tensor:
+        if part.shape == z.shape:
+            return part
+        out = torch.zeros_like(z)
+        out[..., self.place] = part
+        return out
+
+
+class Contender(nn.Module):
+    r"""A learned method: :meth:`loss` trains it, :attr:`net` runs it, seeing observations alone.
+
+    Args:
+        name: Its name.
+        operator: D, with data named ``b``.
+        alpha: Relaxation of T; 1 only for layers without a certificate.
+        inner: What the loop of hyper-training is given beside T (``mu``, ``steps``, ``fuse``).
+        iterations: K of hyper-training.
+        products: As :attr:`bmo.baselines.Unrolled.products`.
+        size: The length of a point.
+        first: Where the code begins in it.
+        anchored: Train by BMO-H.
+
+    Example:
+        >>> D = LearnedForwardBackward(torch.eye(2), torch.zeros(2), 0.1)
+        >>> model = Contender("bmo", D, 0.9, {"mu": 0.3, "steps": 1.0}, 4, 2.0, size=2)
+        >>> bool(model.loss((torch.ones(3, 2), torch.ones(3, 2))) > 0)
+        True
+    """
+
+    def __init__(
+        self,
+        name: str,
+        operator: Operator,
+        alpha: float,
+        inner: dict[str, Any],
+        iterations: int,
+        products: float,
+        size: int,
+        first: int = 0,
+        anchored: bool = False,
+    ) -> None:
+        super().__init__()
+        self.name, self.operator, self.alpha, self.inner = name, operator, alpha, inner
+        self.iterations, self.products, self.size, self.first = iterations, products, size, first
+        self.loop = AnchoredInner if anchored else Inner
+
+    @property
+    def map(self) -> GKM:
+        """T; relaxation 1 is let through for layers that claim nothing."""
+        return GKM(self.operator, self.alpha, check=self.operator.certified != "none")
+
+    def start(self, b: Tensor) -> Tensor:
+        r""":math:`u^0 = 0`, one point for each row of ``b``."""
+        return b.new_zeros(*b.shape[:-1], self.size)
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        r"""Mean of :math:`\ell(u^K)` over (codes, observations): hyper-training's objective."""
+        codes, observed = batch
+        upper = CodeError(codes, self.first)
+        inner = self.loop(self.map.bind(b=observed), **self.inner)
+        return upper(inner(self.start(observed), upper, self.iterations)).mean()
+
+    @property
+    def net(self) -> Unrolled:
+        """The method as it is tested: T alone from zero, sharing the parameters."""
+        read = getattr(self.operator, "code", None)
+        return Repeated(self.map, self.size, self.name, self.products, self.iterations, read)
+
+
+def build(name: str, A: Tensor, start: dict[str, Any], settings: Settings) -> Contender:
+    """A fresh model of a learned method, at its start (the same for every seed).
+
+    Args:
+        name: Out of :data:`~bmo.problems.sparse_coding.gaussian.settings.LEARNED`.
+        A: Dictionary; its dtype is that of training.
+        start: What was chosen for ``unh-ista`` and for ``unh-admm``.
+        settings: Of the bench.
+
+    Raises:
+        DomainError: Another name.
+    """
+    s, b, (m, n) = settings, A.new_zeros(A.shape[0]), A.shape
+    if name in UNCONSTRAINED:
+        coupled = name == "ena-lista-cp-tied"
+        layer = CoupledLISTA if coupled else TiedLISTA
+        D: Operator = layer(A, b, start["unh-ista"]["penalty"])
+        return Contender(name, D, 1.0, {"mu": 0.0}, s.iterations, 2.0 if coupled else n / m, n)
+    if name not in CERTIFIED:
+        raise DomainError("a learned method", repr(name), "unh-... are chosen, not learned", name)
+    kind = next((k for k in ("ladmm", "admm") if name.endswith(f"-{k}")), "fb")
+    D = certified_step(kind, A, b, start, s)
+    inner = {"mu": s.mu.get(name, 0.0), "steps": upper_steps(name, s)}
+    products, size, first = {
+        "fb": (n / m, n, 0), "ladmm": (3.0, n + m, 0), "admm": (n / m, 3 * n, n)
+    }[kind]  # fmt: skip
+    anchored = name.startswith("bmo-h")
+    alpha = s.alpha[kind]
+    return Contender(name, D, alpha, inner, s.iterations, products, size, first, anchored)
+
+
+def certified_step(
+    kind: str, A: Tensor, b: Tensor, start: dict[str, Any], settings: Settings
+) -> Operator:
+    """D_num: a forward-backward step, linearised ADMM, or ADMM with its dense solve."""
+    if kind == "fb":
+        step = 0.95 * 2 / float(torch.linalg.matrix_norm(A, 2)) ** 2
+        return LearnedForwardBackward(A, b, start["unh-ista"]["penalty"], step=step)
+    chosen = start[f"unh-{kind}"]
+    if kind == "ladmm":
+        return LearnedSparseLADMM(A, b, chosen["penalty"], chosen["beta"])
+    learn = ("beta", "q", "theta", "W")  # G stays A: learning it gains nothing, and costs its solve
+    return LearnedSparseADMM(
+        A, b, chosen["penalty"], chosen["rho"], settings.proximal, learn=learn
+    )
+
+
+def upper_steps(name: str, settings: Settings) -> Schedule | float:
+    """The steps of the upper part: one length for BMO-H, a decreasing schedule otherwise."""
+    s = settings.s.get(name, 1.0)
+    return s if name.startswith("bmo-h") else schedule(s, settings.p)

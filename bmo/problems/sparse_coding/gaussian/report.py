@@ -1,0 +1,190 @@
+"""From parts to one record: rows for the tables, curves for the figures, weights beside it.
+
+The record is an experiment of its own, ``sparse-coding-gaussian``, beside ``sparse-coding`` (the
+images): a record is written by one command and holds one list of settings, seeds and data, and the
+two benches share none of them. The key ``bench`` of every row's setting tells them apart as well.
+"""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from bmo import parallel
+from bmo.problems.sparse_coding.gaussian.draws import evaluation_sets
+from bmo.problems.sparse_coding.gaussian.pieces import Pieces
+from bmo.problems.sparse_coding.gaussian.settings import CERTIFIED, CLASSICAL, LEARNED
+from bmo.record import Record, load_weights, provenance_now, row, save_weights, write
+
+EXPERIMENT = "sparse-coding-gaussian"
+_METRICS = {"nmse": "nmse_db", "residual": "relative_residual",
+            "residual_max": "relative_residual_max", "bound_share": "bound_share"}  # fmt: skip
+
+#: (noise, method, rule) → what was measured on each set, one for each seed; the rule is how a
+#: classical method's numbers were chosen, ``None`` for a learned one.
+Runs = dict[tuple[str, str, str | None], list[dict[str, Any]]]
+Parts = dict[tuple[str, str], list[dict[str, Any]]]
+
+
+def collect(pieces: Pieces) -> Parts:
+    """Every part of the run, computed if it is not there yet: (noise, method) → one per seed."""
+    s = pieces.settings
+    pairs = [(noise, method) for noise in s.noises for method in s.methods]
+    return {pair: [pieces.result(*pair, seed) for seed in s.seeds_of(pair[1])] for pair in pairs}
+
+
+def runs_of(parts: Parts) -> Runs:
+    """The same, with the two choices of a classical method told apart."""
+    runs: Runs = {}
+    for (noise, method), found in parts.items():
+        if method in CLASSICAL:
+            for rule, run in found[0]["rules"].items():
+                runs[noise, method, rule] = [run]
+        else:
+            runs[noise, method, None] = found
+    return runs
+
+
+def certificate(method: str) -> str:
+    """How it is known that a method converges: for every parameter, for these, or not at all."""
+    if method in CERTIFIED:
+        return "by construction"
+    return "checked" if method in CLASSICAL else "none"
+
+
+def rows_of(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
+    """The tables: each metric at the table's depths on every set, and what a method costs."""
+    depths, table, rows = list(pieces.settings.depths), pieces.settings.table_depths, []
+    for (noise, method, rule), found in runs_of(parts).items():
+        base = {"bench": "gaussian", "noise": noise, "certified": certificate(method)}
+        base |= {} if rule is None else {"chosen_by": rule}
+        for name in found[0]["sets"]:
+            results = [run["sets"][name] for run in found]
+            for depth in table:
+                setting = {**base, "set": name, "depth": depth}
+                for key, metric in _METRICS.items():
+                    if key in results[0]:
+                        values = [r[key][depths.index(depth)] for r in results]
+                        rows.append(row(method, setting, metric, values))
+            rows.append(row(method, {**base, "set": name}, "diverged",
+                            [r["diverged"] for r in results]))  # fmt: skip
+        rows.append(row(method, base, "products_per_step", found[0]["products"]))
+    return rows + costs(parts) + differences(pieces, parts)
+
+
+def costs(parts: Parts) -> list[dict[str, Any]]:
+    """Parameters and seconds of training of the learned methods."""
+    rows = []
+    for (noise, method), found in parts.items():
+        if method in LEARNED:
+            setting = {"bench": "gaussian", "noise": noise}
+            rows.append(row(method, setting, "parameters", found[0]["parameters"]))
+            seconds = [part["training_seconds"] for part in found]
+            rows.append(row(method, setting, "training_seconds", seconds))
+    return rows
+
+
+def differences(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
+    """NMSE with mu > 0 minus that with mu = 0, seed by seed (the same training and test codes)."""
+    depths, rows = list(pieces.settings.depths), []
+    for (noise, method), found in parts.items():
+        other = parts.get((noise, method.replace("bmo-h", "gkm").replace("bmo", "gkm")))
+        if not method.startswith("bmo") or other is None:
+            continue
+        for depth in pieces.settings.table_depths:
+            at = depths.index(depth)
+            values = [a["sets"]["trained"]["nmse"][at] - b["sets"]["trained"]["nmse"][at]
+                      for a, b in zip(found, other, strict=True)]  # fmt: skip
+            setting = {"bench": "gaussian", "noise": noise, "depth": depth, "set": "trained"}
+            rows.append(row(f"{method} minus mu = 0", setting, "nmse_difference_db", values))
+    return rows
+
+
+def curves_of(pieces: Pieces, parts: Parts) -> dict[str, list[float]]:
+    """Means over seeds at each depth, and what the aggregated loop saw in training."""
+    curves: dict[str, list[float]] = {"depth": [float(d) for d in pieces.settings.depths]}
+    for (noise, method, rule), found in runs_of(parts).items():
+        label = method if rule is None else f"{method}, chosen by {rule}"
+        for name in found[0]["sets"]:
+            results = [run["sets"][name] for run in found]
+            for key in _METRICS:
+                if key in results[0]:
+                    columns = zip(*(r[key] for r in results), strict=True)
+                    curves[f"{key}/{noise}/{name}/{label}"] = [statistics.fmean(c) for c in columns]
+        if rule is None:
+            curves[f"training loss/{noise}/{label}"] = found[0]["losses"]
+    return curves
+
+
+def chosen(pieces: Pieces) -> dict[str, Any]:
+    """What was chosen on held-out codes, and what else was tried."""
+    s = pieces.settings
+    learned = [m for m in s.methods if m in LEARNED]
+    return {
+        noise: {
+            "classical (also the start of the learned methods)": pieces.choices(noise),
+            "learning rates (held-out NMSE at K after a short run)": {
+                m: pieces.rate(noise, m)["tried"] for m in learned
+            },
+            "learning rate": {m: pieces.rate(noise, m)["rate"] for m in learned},
+        }
+        for noise in s.noises
+    }
+
+
+def save(pieces: Pieces, folder: Path) -> Path:
+    """Assemble the record and the weights of the first seed, and write them.
+
+    Of several processes all must call it; the first one writes.
+
+    Returns:
+        Path of the record.
+    """
+    s, parts = pieces.settings, collect(pieces)
+    everything = [p for found in parts.values() for p in found]
+    everything += [pieces.rate(n, m) for n in s.noises for m in s.methods if m in LEARNED]
+    sets = {n: evaluation_sets(pieces.dictionary, n, s) for n in s.noises}
+    record = Record(
+        **{
+            **provenance_now(),
+            "command": f"python -m bmo train {EXPERIMENT} --profile {s.profile}",
+        },
+        experiment=EXPERIMENT,
+        profile=s.profile,
+        settings={
+            **s.as_dict(),
+            "chosen": chosen(pieces),
+            "tested": "T alone from u0 = 0: no upper objective, mu = 0, one omega at every step",
+        },
+        seeds=list(s.seeds),
+        data=[
+            {"file": f"test codes and observations, {noise}, {name}", "sha256": data.sha256()}
+            for noise, found in sets.items()
+            for name, data in found.items()
+        ],
+        seconds=sum(part["seconds"] for part in everything),
+        rows=rows_of(pieces, parts),
+        curves=curves_of(pieces, parts),
+    )
+    if parallel.main_process():
+        for noise in s.noises:
+            save_all_weights(pieces, parts, noise, folder)
+        write(record, folder)
+    parallel.from_first(b"")  # the files are there when any process returns
+    return folder / f"{record.name}.json"
+
+
+def save_all_weights(pieces: Pieces, parts: Parts, noise: str, folder: Path) -> None:
+    """The learned methods of the first seed in one file for each noise level."""
+    s = pieces.settings
+    weights: dict[str, Tensor] = {}
+    for method in [m for m in s.methods if m in LEARNED]:
+        name = f"{noise}.{method}.seed{s.seeds[0]}"
+        digest = parts[noise, method][0]["weights"]
+        found = load_weights(pieces.folder / f"{name}.safetensors", digest)
+        weights |= {f"{method}/{key}": value.float() for key, value in found.items()}
+    if weights:
+        save_weights(weights, folder / f"{EXPERIMENT}.{s.profile}.{noise}.safetensors")

@@ -1,0 +1,146 @@
+r"""Every setting of the Gaussian bench, once for each profile.
+
+Book: chapter 10. The settings never follow the hardware.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bmo.errors import DomainError
+
+#: Signal-to-noise ratio in dB of each noise level; ``None``: no noise.
+LEVELS: dict[str, float | None] = {"30db": 30.0, "noiseless": None}
+NOISES = tuple(LEVELS)
+
+#: Nothing is learned; penalty and steps are chosen on held-out codes at depth K.
+CLASSICAL = ("unh-ista", "unh-fista", "unh-ladmm", "unh-pdhg", "unh-admm")
+#: Unconstrained layers, the same at every depth.
+UNCONSTRAINED = ("ena-lista-tied", "ena-lista-cp-tied")
+#: Certified: a forward-backward step, linearised ADMM, and ADMM with its dense solve.
+CERTIFIED = tuple(
+    f"{name}{step}" for step in ("", "-ladmm", "-admm") for name in ("gkm", "bmo", "bmo-h")
+)
+LEARNED = UNCONSTRAINED + CERTIFIED
+METHODS = CLASSICAL + LEARNED
+
+
+@dataclass(frozen=True)
+class Settings:
+    r"""What is run, and how.
+
+    Attributes:
+        profile: ``"page"`` or ``"full"``.
+        rows: m, the length of an observation.
+        atoms: n, the length of a code.
+        density: Probability of a nonzero coefficient.
+        noises: Out of :data:`NOISES`.
+        methods: Out of :data:`METHODS`.
+        seeds: Each decides the training codes of one repetition.
+        iterations: K of hyper-training, and the depth of every choice.
+        alpha: Relaxation of the certified maps, for each kind of step.
+        proximal: q relative to beta at the start of the two-block maps.
+        mu: Weight of the upper step, for each certified method with one.
+        s: Scale of :math:`s_k = s/(k+1)^p`, for the same methods.
+        p: Its exponent (BMO-H: a constant step s).
+        steps: Steps of Adam.
+        batch: Fresh codes in a step.
+        rates: Learning rates to choose from, the same for every learned method.
+        search_steps: Steps of Adam for each candidate rate.
+        warmup: Steps of linear rise of the learning rate.
+        double: Train in float64 (the test always is).
+        validation: Held-out codes, for every choice.
+        test: Test codes of each kind.
+        shifted: How many of them are tested in each shift.
+        shift_levels: Signal-to-noise ratios of the shifts, in dB.
+        shift_densities: Densities of the shifts.
+        perturbations: Relative errors of the dictionary of the shifts.
+        penalties: :math:`\lambda` to choose from.
+        scales: :math:`\rho` to choose from (ADMM).
+        relaxations: Its relaxation to choose from.
+        ratios: :math:`\beta` (linearised ADMM) and :math:`\sigma\|A\|` (PDHG) to choose from.
+        lengths: :math:`\tau L` to choose from (ISTA).
+        depths: Steps of T at which the error and the residual are measured.
+        table_depths: Those of them that stand in the tables.
+        resolution: Relative residual below which float64 moves a code no more.
+    """
+
+    profile: str
+    rows: int = 250
+    atoms: int = 500
+    density: float = 0.1
+    noises: tuple[str, ...] = NOISES
+    methods: tuple[str, ...] = METHODS
+    seeds: tuple[int, ...] = (0, 1, 2)
+    iterations: int = 16
+    alpha: dict[str, float] = field(
+        default_factory=lambda: {"fb": 0.9, "ladmm": 0.98, "admm": 0.98}
+    )
+    proximal: float = 0.1
+    mu: dict[str, float] = field(default_factory=lambda: {"bmo": 0.3, "bmo-admm": 0.1})
+    s: dict[str, float] = field(default_factory=lambda: {"bmo": 1.0, "bmo-admm": 1.0})
+    p: float = 1.0
+    steps: int = 1000
+    batch: int = 64
+    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    search_steps: int = 150
+    warmup: int = 25
+    double: bool = False
+    validation: int = 1000
+    test: int = 1000
+    shifted: int = 250
+    shift_levels: tuple[float, ...] = (20.0, 40.0)
+    shift_densities: tuple[float, ...] = (0.05, 0.2)
+    perturbations: tuple[float, ...] = (0.03, 0.1)
+    penalties: tuple[float, ...] = (0.003, 0.006, 0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3)
+    scales: tuple[float, ...] = (0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.6, 1.0, 2.0)
+    relaxations: tuple[float, ...] = (1.0, 1.6, 1.9)
+    ratios: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+    lengths: tuple[float, ...] = (1.0, 1.9)
+    depths: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+    table_depths: tuple[int, ...] = (16, 64, 1000)
+    resolution: float = 1e-14
+
+    def seeds_of(self, method: str) -> tuple[int, ...]:
+        """The seeds of a method: what is not trained has no training codes to draw."""
+        return self.seeds if method in LEARNED else self.seeds[:1]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON, for a record."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+FULL = Settings("full")
+#: A smaller instance of the same shape, trained in float64; ends within a minute on one core.
+PAGE = Settings(
+    "page",
+    rows=50,
+    atoms=100,
+    noises=("30db",),
+    methods=("unh-ista", "unh-fista", "unh-admm", "ena-lista-tied", "gkm", "bmo", "bmo-admm"),
+    seeds=(0,),
+    steps=400,
+    search_steps=60,
+    double=True,
+    validation=300,
+    test=300,
+    shifted=100,
+    perturbations=(0.1,),
+)
+
+
+def settings_of(profile: str) -> Settings:
+    """The settings of a profile.
+
+    Raises:
+        DomainError: Another name.
+
+    Example:
+        >>> settings_of("full").atoms
+        500
+    """
+    found = {"page": PAGE, "full": FULL}.get(profile)
+    if found is None:
+        raise DomainError("profile page or full", repr(profile), "choose one", profile)
+    return found
