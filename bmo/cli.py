@@ -37,7 +37,8 @@ Experiments and their profiles (which never follow the hardware):
 
 Parts are kept in --out as they are finished. With --resume a later call goes on where an earlier
 one stopped and ends with the same numbers. --noise, --method and --seeds compute only some of the
-parts (several calls may share one folder); the record is written by a call without them.
+parts (several calls may share one folder); the record is written by a call without them, or with
+--record for those parts alone.
 
 torchrun shares every batch among processes. The numbers are those of one process but for rounding.
 If one process dies, all stop; the same command with --resume goes on from the last checkpoint.
@@ -122,6 +123,7 @@ def _add_train(commands: Commands) -> None:  # type: ignore[valid-type]
     train.add_argument("--noise", nargs="+", choices=noises, help="only these noises")
     train.add_argument("--method", nargs="+", choices=methods, help="only these methods")
     train.add_argument("--seeds", nargs="+", type=int, help="only these seeds")
+    train.add_argument("--record", action="store_true", help="write a record of these parts alone")
     train.set_defaults(run=run_train)
 
 
@@ -165,6 +167,10 @@ def run_train(options: argparse.Namespace) -> None:
                 "leave the option out to run all of them",
                 unknown,
             )
+    if options.record and options.seeds and settings.seeds[0] not in options.seeds:
+        raise TrainingError(
+            f"seed {settings.seeds[0]} in a record", f"{options.seeds}", "add it", options.seeds
+        )
     with parallel.session(PATIENCE):
         _train(options, bench, settings)
 
@@ -172,6 +178,12 @@ def run_train(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace, bench: Bench, settings: Any) -> None:
     """Every process computes; the first one prints."""
     out = options.out or Path("runs") / f"{options.experiment}.{options.profile}"
+    asked = {"seeds": options.seeds, "noises": options.noise, "methods": options.method}
+    if options.record:  # in the order of the settings, whose first seed is tested most
+        chosen = {
+            k: tuple(x for x in getattr(settings, k) if x in v) for k, v in asked.items() if v
+        }
+        settings = replace(settings, **chosen)
     pieces = bench.pieces(settings, out, options.resume)
     for seed in options.seeds or settings.seeds:
         for noise in options.noise or settings.noises:
@@ -181,13 +193,11 @@ def _train(options: argparse.Namespace, bench: Bench, settings: Any) -> None:
                     for label, values in bench.values(part).items():
                         name = f"{noise} {method}{label} seed {seed}"
                         _say(_summary(name, bench, settings.depths, values, part["seconds"]))
-    if options.noise or options.method or options.seeds:
+    if any(asked.values()) and not options.record:
         _say(f"parts kept in {out}; a call without --noise, --method, --seeds writes the record")
         return
     path = bench.save(pieces, out)
-    shown = record.table(
-        record.read(path), bench.down, "depth", where=bench.shown, style="plain"
-    )
+    shown = record.table(record.read(path), bench.down, "depth", where=bench.shown, style="plain")
     _say(f"{bench.unit}\n{shown}")
     _say(f"record: {path}")
 

@@ -142,8 +142,9 @@ def train(
     path = None if folder is None else Path(folder) / CHECKPOINT
     _require_bare(model)
     parallel.same_start(model)
-    losses = load_checkpoint(path, model, chosen, asdict(plan)) if path and resume else []
+    # before a checkpoint brings the rates of its last step
     rates = [group["lr"] if optimizer else plan.rate for group in chosen.param_groups]
+    losses = load_checkpoint(path, model, chosen, asdict(plan)) if path and resume else []
     bar = tqdm(
         total=plan.steps,
         initial=len(losses),

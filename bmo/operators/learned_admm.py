@@ -19,7 +19,7 @@ from bmo.operators.base import Preparing
 from bmo.operators.subproblem import require_matrix
 from bmo.parameters import Positive
 
-LEARNABLE = ("G", "W", "beta", "q", "theta")
+LEARNABLE = ("G", "B", "beta", "q", "theta")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,31 +34,34 @@ class Solved:
 
 
 class LearnedSparseADMM(Preparing):
-    r"""Two-block ADMM for :math:`\min f(u) + \sum\theta_i|v_i|` with :math:`u = v`, feasible always.
+    r"""Two-block ADMM for :math:`\min f(u) + \sum\theta_i|v_i|`, :math:`u = v`, feasible always.
 
-    Here :math:`f(u) = \tfrac12\|Gu\|^2 - \langle Wb, u\rangle`, the constraint is weighed by
+    Here :math:`f(u) = \tfrac12\|Gu\|^2 - \langle c, u\rangle`, the constraint is weighed by
     :math:`\beta = \mathrm{diag}(\beta_i)`, and the first block has the proximal term
-    :math:`Q = \mathrm{diag}(q)`. A point is :math:`z = (u, v, \lambda)`:
+    :math:`Q = \mathrm{diag}(q)`. A point is :math:`z = (u, v, \lambda)`, and with
+    :math:`M = G^\top G + Q + \beta` and :math:`c = MBb`
 
     .. math::
-        u^+ &= (G^\top G + Q + \beta)^{-1}(Qu + \beta v - \lambda + Wb),\\
+        u^+ &= M^{-1}(Qu + \beta v - \lambda) + Bb,\\
         v^+ &= \mathrm{soft}(u^+ + \beta^{-1}\lambda, \beta^{-1}\theta),\\
         \lambda^+ &= \lambda + \beta(u^+ - v^+)
 
-    Nonexpansive in :math:`H = \mathrm{blkdiag}(Q, \beta, \beta^{-1})` whatever G and W are and
+    Nonexpansive in :math:`H = \mathrm{blkdiag}(Q, \beta, \beta^{-1})` whatever G and B are and
     for all positive :math:`\beta, q, \theta`: the two-block lemma with
     :math:`A = \beta^{1/2}`, :math:`B = -\beta^{1/2}` and :math:`P_v = 0`, the multiplier scaled by
-    :math:`\beta^{1/2}`. The inverse is computed once for each loop; a step is then one product
+    :math:`\beta^{1/2}`. (B is learned and not c: :math:`M^{-1}` would magnify every error of c
+    where G vanishes.) The inverse is computed once for each loop; a step is then one product
     with an (n, n) matrix, as a step of learned ISTA is. The code is :math:`v`, a coordinate of
     the point, so an upper objective that is convex in the code is convex in z.
 
     Args:
-        A: The matrix to start from, shape (m, n): :math:`G = A`, :math:`W = A^\top`.
+        A: The matrix to start from, shape (m, n): :math:`G = A`,
+            :math:`B = M^{-1}A^\top`.
         b: Data, shape (m,) or (batch, m); replaced by ``bind(b=...)``.
         threshold: :math:`\theta > 0` at the start.
         beta: :math:`\beta > 0` at the start.
         q: :math:`q > 0` at the start, relative to ``beta``.
-        learn: Which of ``"G"``, ``"W"``, ``"beta"``, ``"q"``, ``"theta"`` are learned.
+        learn: Which of ``"G"``, ``"B"``, ``"beta"``, ``"q"``, ``"theta"`` are learned.
 
     Raises:
         ConditionError: A name in ``learn`` is unknown.
@@ -93,7 +96,8 @@ class LearnedSparseADMM(Preparing):
         self.register_buffer("b", b)
         self.b: Tensor
         self.G = nn.Parameter(A.detach().clone(), requires_grad="G" in learn)
-        self.W = nn.Parameter(A.detach().mT.clone(), requires_grad="W" in learn)
+        gram = A.detach().mT @ A.detach() + beta * (1 + q) * torch.eye(n).to(A)
+        self.B = nn.Parameter(torch.linalg.solve(gram, A.detach().mT), requires_grad="B" in learn)
         # relative to the start, so that every raw parameter has the size of one
         self.scales = {"beta": float(beta), "q": float(q * beta), "theta": float(threshold)}
         for name in self.scales:
@@ -109,8 +113,8 @@ class LearnedSparseADMM(Preparing):
         beta, q = self._number("beta"), self._number("q")
         lower = torch.linalg.cholesky(self.G.mT @ self.G + torch.diag(beta + q))
         inverse = torch.cholesky_inverse(lower)
-        shift = (self.b @ self.W.mT) @ inverse
-        return Solved(inverse, shift, q, beta, self._number("theta") / beta)
+        threshold = self._number("theta") / beta
+        return Solved(inverse, self.b @ self.B.mT, q, beta, threshold)
 
     @property
     def metric(self) -> Metric:
@@ -140,7 +144,7 @@ class SolveSoft(Kernel):
 
     Args:
         inverse: :math:`(G^\top G + Q + \beta)^{-1}`, symmetric, shape (n, n).
-        shift: Its product with :math:`Wb`, shape (n,) or (batch, n).
+        shift: :math:`Bb`, shape (n,) or (batch, n).
         q: The diagonal of Q.
         beta: The diagonal of :math:`\beta`.
         threshold: :math:`\theta/\beta`.

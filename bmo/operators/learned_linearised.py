@@ -20,7 +20,7 @@ from bmo.operators.spectral import largest_eigenvalue
 from bmo.operators.subproblem import require_matrix, squared_norm
 from bmo.parameters import Positive
 
-LEARNABLE = ("G", "W", "beta", "p", "theta")
+LEARNABLE = ("G", "B", "beta", "p", "theta")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,21 +42,22 @@ class LearnedSparseLADMM(Preparing):
 
     .. math::
         y &= (\lambda + \beta(Gu - b))/(1 + \beta), \qquad
-        u^+ = \mathrm{soft}(u - P^{-1}(G^\top y - Wb), P^{-1}\theta),\\
+        u^+ = \mathrm{soft}(u - P^{-1}G^\top y + Bb, P^{-1}\theta),\\
         \lambda^+ &= \lambda + \beta(Gu^+ - b) - \beta y
 
     Nonexpansive in :math:`H = \mathrm{blkdiag}(P, \beta^{-1})` if
     :math:`G^\top\beta G \preceq P = \mathrm{diag}(p)`: the two-block lemma with e as first block,
     :math:`P_e = 0` and :math:`P_u = P - G^\top\beta G`. With free positive q that holds for
     :math:`p = q\max(1, \lambda_{\max}(Q^{-1/2}G^\top\beta GQ^{-1/2}))`, whatever raw values an
-    optimizer reaches. W is free (it starts at zero: the data enter through the constraint).
+    optimizer reaches. B is free, since a constant shift
+    expands nothing (it starts at zero: the data enter through the constraint).
 
     Args:
         A: The matrix to start from, shape (m, n): :math:`G = A`.
         b: Data, shape (m,) or (batch, m); replaced by ``bind(b=...)``.
         threshold: :math:`\theta > 0` at the start.
         beta: :math:`\beta > 0` at the start.
-        learn: Which of ``"G"``, ``"W"``, ``"beta"``, ``"p"``, ``"theta"`` are learned.
+        learn: Which of ``"G"``, ``"B"``, ``"beta"``, ``"p"``, ``"theta"`` are learned.
 
     Raises:
         ConditionError: A name in ``learn`` is unknown.
@@ -90,7 +91,7 @@ class LearnedSparseLADMM(Preparing):
         self.register_buffer("b", b)
         self.b: Tensor
         self.G = nn.Parameter(A.detach().clone(), requires_grad="G" in learn)
-        self.W = nn.Parameter(torch.zeros(n, m).to(A), requires_grad="W" in learn)
+        self.B = nn.Parameter(torch.zeros(n, m).to(A), requires_grad="B" in learn)
         # relative to the start, so that every raw parameter has the size of one
         self.scales = {
             "beta": float(beta),
@@ -111,7 +112,7 @@ class LearnedSparseLADMM(Preparing):
         thin = beta.sqrt()[:, None] * self.G / q.sqrt()
         gram = thin @ thin.mT if thin.shape[0] <= thin.shape[1] else thin.mT @ thin
         p = q * largest_eigenvalue(gram).clamp_min(1.0)
-        return Ready((self.b @ self.W.mT) / p, p, beta, self._number("theta") / p)
+        return Ready(self.b @ self.B.mT, p, beta, self._number("theta") / p)
 
     @property
     def metric(self) -> Metric:
@@ -143,7 +144,7 @@ class DualSoft(Kernel):
     Args:
         matrix: :math:`G`, shape (m, n).
         data: :math:`b`, shape (m,) or (batch, m).
-        shift: :math:`P^{-1}Wb`, shape (n,) or (batch, n).
+        shift: :math:`Bb`, shape (n,) or (batch, n).
         p: The diagonal of :math:`P`.
         beta: The diagonal of :math:`\beta`.
         threshold: :math:`\theta/p`.

@@ -56,6 +56,16 @@ MAKE: dict[str, Callable[[torch.dtype], tuple[Operator, int]]] = {
     ),
     "dr": lambda t: (operators.LearnedDouglasRachford(least_squares(t), l1(t)), 4),
     "admm": lambda t: (operators.LearnedADMM(least_squares(t), l1(t)), 4),
+    "sparse_admm": lambda t: (
+        operators.LearnedSparseADMM(
+            torch.randn(2, 3, dtype=t), torch.randn(2, dtype=t), 0.3, 0.7, 0.2
+        ),
+        9,
+    ),
+    "sparse_ladmm": lambda t: (
+        operators.LearnedSparseLADMM(torch.randn(2, 3, dtype=t), torch.randn(2, dtype=t), 0.3),
+        5,
+    ),
     "equilibrium": lambda t: (operators.LearnedMonotoneEquilibrium(4, 2, box(), dtype=t), 4),
     "red": lambda t: (operators.LearnedRED(least_squares(t), CertifiedDense(4, 4, 2).to(t)), 4),
 }

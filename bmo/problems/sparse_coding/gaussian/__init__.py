@@ -9,7 +9,7 @@ r"""The Gaussian bench of chapter 10: sparse codes through a random dictionary, 
   :mod:`~bmo.problems.sparse_coding.gaussian.report`: the experiment and its record.
 """
 
-from bmo.problems.sparse_coding.gaussian.classical import choose, classical
+from bmo.problems.sparse_coding.gaussian.classical import choose, classical_method
 from bmo.problems.sparse_coding.gaussian.draws import (
     Data,
     evaluation_sets,
@@ -46,7 +46,7 @@ __all__ = [
     "Settings",
     "build",
     "choose",
-    "classical",
+    "classical_method",
     "evaluation_sets",
     "gaussian_dictionary",
     "held_out",

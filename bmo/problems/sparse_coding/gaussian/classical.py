@@ -9,7 +9,7 @@ Book: chapter 10. Two choices of each method, both at depth K:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ SOLVED, WEIGHT = 300, 0.1
 Choice = dict[str, float]
 
 
-def classical(name: str, A: Tensor, chosen: dict[str, Any], depth: int = 16) -> Unrolled:
+def classical_method(name: str, A: Tensor, chosen: dict[str, Any], depth: int = 16) -> Unrolled:
     """A method with the numbers that were chosen (or with tensors of them, to choose from)."""
     top, penalty = torch.linalg.matrix_norm(A, 2), chosen["penalty"]
     if name == "unh-ista":
@@ -58,8 +58,8 @@ def candidates(name: str, settings: Settings) -> Iterator[Choice]:
 def choose(A: Tensor, data: Data, settings: Settings) -> dict[str, dict[str, Choice]]:
     """The numbers of every classical method: name → rule → numbers, with the error at depth K."""
     b, x = data.observed.to(A), data.codes.to(A)
-    penalties = torch.tensor(settings.penalties).to(A)
-    best = float(penalties[int(errors(minimisers(A, b, penalties), x).argmin())])
+    penalties = settings.penalties
+    best = penalties[int(errors(minimisers(A, b, penalties), x).argmin())]
 
     def cost(u: Tensor) -> Tensor:
         fit = 0.5 * (u @ A.mT - b).square().sum(-1)
@@ -68,7 +68,7 @@ def choose(A: Tensor, data: Data, settings: Settings) -> dict[str, dict[str, Cho
     found = {}
     for name in CLASSICAL:
         by_error = search(name, A, b, penalties, settings, lambda u: errors(u, x))
-        by_cost = search(name, A, b, penalties[penalties == best], settings, cost)
+        by_cost = search(name, A, b, [best], settings, cost)
         found[name] = {"nmse": by_error, "f+g": by_cost}
     return found
 
@@ -77,18 +77,18 @@ def search(
     name: str,
     A: Tensor,
     b: Tensor,
-    penalties: Tensor,
+    penalties: Sequence[float],
     settings: Settings,
     score: Callable[[Tensor], Tensor],
 ) -> Choice:
     """The numbers with the smallest score at depth K; all penalties run in one batch."""
     best: tuple[float, Choice] = (float("inf"), {})
     for steps in candidates(name, settings):
-        net = classical(name, A, {"penalty": penalties[:, None, None], **steps})
+        net = classical_method(name, A, {"penalty": column(penalties, A), **steps})
         values = score(net(b, settings.iterations))
         at = int(values.argmin())
         if float(values[at]) < best[0]:
-            best = float(values[at]), {"penalty": float(penalties[at]), **steps}
+            best = float(values[at]), {"penalty": penalties[at], **steps}
     return {**best[1], "score": best[0]}
 
 
@@ -97,6 +97,11 @@ def errors(u: Tensor, x: Tensor) -> Tensor:
     return 10 * torch.log10((u - x).square().sum((-2, -1)) / x.square().sum())
 
 
-def minimisers(A: Tensor, b: Tensor, penalties: Tensor) -> Tensor:
+def minimisers(A: Tensor, b: Tensor, penalties: Sequence[float]) -> Tensor:
     """The codes that minimise f + g for each penalty."""
-    return ADMM(A, penalties[:, None, None], WEIGHT)(b, SOLVED)
+    return ADMM(A, column(penalties, A), WEIGHT)(b, SOLVED)
+
+
+def column(values: Sequence[float], like: Tensor) -> Tensor:
+    """Several choices at once, shape (choices, 1, 1)."""
+    return torch.tensor(values, dtype=like.dtype)[:, None, None]

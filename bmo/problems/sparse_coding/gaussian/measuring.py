@@ -113,7 +113,8 @@ def _share(T: GKM, moved: Tensor, distance: Tensor, depths: Sequence[int]) -> Te
     """The largest residual relative to its bound, at each depth."""
     unit = [bounds.km_residual(T.alpha, k, 1.0) for k in depths]
     limit = torch.tensor(unit).to(moved)[:, None] * distance
-    return (moved / limit).amax(1)
+    # a code that is zero from the start has residual and distance 0
+    return torch.where(moved == 0, 0.0, moved / limit).clamp_max(ENDLESS).amax(1)
 
 
 def measure(

@@ -164,10 +164,8 @@ def certified_step(
     chosen = start[f"unh-{kind}"]
     if kind == "ladmm":
         return LearnedSparseLADMM(A, b, chosen["penalty"], chosen["beta"])
-    learn = ("beta", "q", "theta", "W")  # G stays A: learning it gains nothing, and costs its solve
-    return LearnedSparseADMM(
-        A, b, chosen["penalty"], chosen["rho"], settings.proximal, learn=learn
-    )
+    learn = ("B", "beta", "q", "theta")  # the solve magnifies every error of G: it stays A
+    return LearnedSparseADMM(A, b, chosen["penalty"], chosen["rho"], settings.proximal, learn=learn)
 
 
 def upper_steps(name: str, settings: Settings) -> Schedule | float:

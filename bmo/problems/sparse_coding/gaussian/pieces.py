@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from bmo import train
-from bmo.problems.sparse_coding.gaussian.classical import RULES, choose, classical
+from bmo.baselines import Unrolled
+from bmo.problems.sparse_coding.gaussian.classical import RULES, choose, classical_method
 from bmo.problems.sparse_coding.gaussian.draws import (
     Data,
     evaluation_sets,
@@ -33,8 +34,8 @@ from bmo.record import save_weights
 #: What a part does not depend on: which other parts there are, and how they are tested.
 _CHOICES = ("profile", "rows", "atoms", "density", "iterations", "validation", "double",
             "penalties", "scales", "relaxations", "ratios", "lengths")  # fmt: skip
-_TRAINING = ("alpha", "proximal", "mu", "s", "p", "steps", "batch", "rates", "search_steps",
-             "warmup")  # fmt: skip
+_TRAINING = ("alpha", "proximal", "mu", "s", "p", "steps", "batch", "rates", "number_rate",
+             "search_steps", "warmup")  # fmt: skip
 
 
 class Pieces(Shelf[Settings]):
@@ -120,6 +121,7 @@ class Pieces(Shelf[Settings]):
             plan,
             folder,
             self.resume,
+            optimizer(model, rate, s.number_rate),
             progress=self.progress,
             label=label,
         )
@@ -150,24 +152,22 @@ class Pieces(Shelf[Settings]):
             chosen, started = self.choices(noise)[method], time.monotonic()
             return self.keep(name, started, lambda: self.frozen(noise, method, chosen))
         rate, started = self.rate(noise, method)["rate"], time.monotonic()
-        model, losses = self.fit(
-            noise, method, seed, rate, self.settings.steps, self.folder / name
-        )
-        trained = time.monotonic() - started
+        model, losses = self.fit(noise, method, seed, rate, self.settings.steps, self.folder / name)
+        trained = {"losses": losses, "training_seconds": time.monotonic() - started}
+        shifts = seed == self.settings.seeds[0]
         return self.keep(
-            name, started, lambda: {**self.measured(name, model, noise), "losses": losses,
-                                    "training_seconds": trained},
-        )  # fmt: skip
+            name, started, lambda: {**self.measured(name, model, noise, shifts), **trained}
+        )
 
     def frozen(self, noise: str, method: str, chosen: dict[str, Any]) -> Part:
         """A classical method with its frozen numbers, once for each rule of choice."""
         runs = {}
         for rule in RULES:
-            net = classical(method, self.dictionary, chosen[rule], self.settings.iterations)
-            runs[rule] = {"sets": self.test(net, noise), "products": net.products}
+            net = classical_method(method, self.dictionary, chosen[rule], self.settings.iterations)
+            runs[rule] = {"sets": self.test(net, noise, True), "products": net.products}
         return {"rules": runs, "parameters": 0}
 
-    def measured(self, name: str, model: Contender, noise: str) -> Part:
+    def measured(self, name: str, model: Contender, noise: str, shifts: bool) -> Part:
         """Write what was learned; measure on held-out codes, on the test set and its shifts."""
         learned = {k: p for k, p in model.named_parameters() if p.requires_grad}
         digest = save_weights(learned, self.folder / f"{name}.safetensors")
@@ -176,13 +176,23 @@ class Pieces(Shelf[Settings]):
         return {
             "weights": digest,
             "held_out": found,
-            "sets": self.test(model.net, noise),
+            "sets": self.test(model.net, noise, shifts),
             "products": model.products,
             "parameters": sum(p.numel() for p in learned.values()),
         }
 
-    def test(self, net: Any, noise: str) -> dict[str, Any]:
-        """Measure on the test set of a level and on its shifts, in float64."""
+    def test(self, net: Unrolled, noise: str, shifts: bool) -> dict[str, Any]:
+        """Measure on the test set of a level, and on its shifts, in float64."""
         s = self.settings
         sets = evaluation_sets(self.dictionary, noise, s)
-        return {name: measure(net, d, s.depths, s.resolution) for name, d in sets.items()}
+        chosen = {n: d for n, d in sets.items() if shifts or n == "trained"}
+        return {name: measure(net, d, s.depths, s.resolution) for name, d in chosen.items()}
+
+
+def optimizer(model: torch.nn.Module, rate: float, number_rate: float) -> torch.optim.Adam:
+    """Adam with one rate for matrices and another for raw numbers, which have the size of one."""
+    learned = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in learned if p.dim() > 1]
+    numbers = [p for p in learned if p.dim() < 2]
+    groups = [{"params": matrices, "lr": rate}, {"params": numbers, "lr": number_rate}]
+    return torch.optim.Adam([group for group in groups if group["params"]])

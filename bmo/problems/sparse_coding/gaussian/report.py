@@ -62,7 +62,7 @@ def rows_of(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
         base = {"bench": "gaussian", "noise": noise, "certified": certificate(method)}
         base |= {} if rule is None else {"chosen_by": rule}
         for name in found[0]["sets"]:
-            results = [run["sets"][name] for run in found]
+            results = [run["sets"][name] for run in found if name in run["sets"]]
             for depth in table:
                 setting = {**base, "set": name, "depth": depth}
                 for key, metric in _METRICS.items():
@@ -109,7 +109,7 @@ def curves_of(pieces: Pieces, parts: Parts) -> dict[str, list[float]]:
     for (noise, method, rule), found in runs_of(parts).items():
         label = method if rule is None else f"{method}, chosen by {rule}"
         for name in found[0]["sets"]:
-            results = [run["sets"][name] for run in found]
+            results = [run["sets"][name] for run in found if name in run["sets"]]
             for key in _METRICS:
                 if key in results[0]:
                     columns = zip(*(r[key] for r in results), strict=True)

@@ -24,6 +24,10 @@ CERTIFIED = tuple(
 )
 LEARNED = UNCONSTRAINED + CERTIFIED
 METHODS = CLASSICAL + LEARNED
+_MU = {"bmo": 0.3, "bmo-h": 0.1, "bmo-ladmm": 0.03, "bmo-h-ladmm": 0.03, "bmo-admm": 0.03,
+       "bmo-h-admm": 0.03}  # fmt: skip
+_SCALE = {"bmo": 1.0, "bmo-h": 0.2, "bmo-ladmm": 1.0, "bmo-h-ladmm": 0.2, "bmo-admm": 1.0,
+          "bmo-h-admm": 0.2}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,14 @@ class Settings:
         p: Its exponent (BMO-H: a constant step s).
         steps: Steps of Adam.
         batch: Fresh codes in a step.
-        rates: Learning rates to choose from, the same for every learned method.
+        rates: Learning rates of matrices to choose from, the same for every learned method.
+        number_rate: Learning rate of raw numbers (thresholds, weights, penalties) of all methods.
         search_steps: Steps of Adam for each candidate rate.
         warmup: Steps of linear rise of the learning rate.
         double: Train in float64 (the test always is).
         validation: Held-out codes, for every choice.
         test: Test codes of each kind.
-        shifted: How many of them are tested in each shift.
+        shifted: How many of them are tested in each shift, for the first seed.
         shift_levels: Signal-to-noise ratios of the shifts, in dB.
         shift_densities: Densities of the shifts.
         perturbations: Relative errors of the dictionary of the shifts.
@@ -78,18 +83,19 @@ class Settings:
         default_factory=lambda: {"fb": 0.9, "ladmm": 0.98, "admm": 0.98}
     )
     proximal: float = 0.1
-    mu: dict[str, float] = field(default_factory=lambda: {"bmo": 0.3, "bmo-admm": 0.1})
-    s: dict[str, float] = field(default_factory=lambda: {"bmo": 1.0, "bmo-admm": 1.0})
+    mu: dict[str, float] = field(default_factory=lambda: dict(_MU))
+    s: dict[str, float] = field(default_factory=lambda: dict(_SCALE))
     p: float = 1.0
     steps: int = 1000
     batch: int = 64
-    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    rates: tuple[float, ...] = (1e-4, 1e-3, 3e-3, 1e-2)
+    number_rate: float = 1e-2
     search_steps: int = 150
     warmup: int = 25
     double: bool = False
     validation: int = 1000
     test: int = 1000
-    shifted: int = 250
+    shifted: int = 200
     shift_levels: tuple[float, ...] = (20.0, 40.0)
     shift_densities: tuple[float, ...] = (0.05, 0.2)
     perturbations: tuple[float, ...] = (0.03, 0.1)
@@ -123,9 +129,7 @@ PAGE = Settings(
     steps=400,
     search_steps=60,
     double=True,
-    validation=300,
-    test=300,
-    shifted=100,
+    shifted=200,
     perturbations=(0.1,),
 )
 
