@@ -57,7 +57,7 @@ def candidates(name: str, settings: Settings) -> Iterator[Choice]:
 @torch.no_grad()
 def choose(A: Tensor, data: Data, settings: Settings) -> dict[str, dict[str, Choice]]:
     """The numbers of every classical method: name → rule → numbers, with the error at depth K."""
-    b, x = data.observed.to(A), data.codes.to(A)
+    b, x = (part[: settings.tuned].to(A) for part in (data.observed, data.codes))
     penalties = settings.penalties
     best = penalties[int(errors(minimisers(A, b, penalties), x).argmin())]
 

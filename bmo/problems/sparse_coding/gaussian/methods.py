@@ -162,9 +162,11 @@ def certified_step(
         step = 0.95 * 2 / float(torch.linalg.matrix_norm(A, 2)) ** 2
         return LearnedForwardBackward(A, b, start["unh-ista"]["penalty"], step=step)
     chosen = start[f"unh-{kind}"]
+    # G stays A: a G learned at depth K is no better there, and its fixed points are worse
     if kind == "ladmm":
-        return LearnedSparseLADMM(A, b, chosen["penalty"], chosen["beta"])
-    learn = ("B", "beta", "q", "theta")  # the solve magnifies every error of G: it stays A
+        learn: tuple[str, ...] = ("B", "beta", "p", "theta")
+        return LearnedSparseLADMM(A, b, chosen["penalty"], chosen["beta"], learn=learn)
+    learn = ("B", "beta", "q", "theta")
     return LearnedSparseADMM(A, b, chosen["penalty"], chosen["rho"], settings.proximal, learn=learn)
 
 

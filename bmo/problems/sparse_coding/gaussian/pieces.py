@@ -32,7 +32,7 @@ from bmo.problems.sparse_coding.shelf import Part, Shelf
 from bmo.record import save_weights
 
 #: What a part does not depend on: which other parts there are, and how they are tested.
-_CHOICES = ("profile", "rows", "atoms", "density", "iterations", "validation", "double",
+_CHOICES = ("profile", "rows", "atoms", "density", "iterations", "validation", "tuned", "double",
             "penalties", "scales", "relaxations", "ratios", "lengths")  # fmt: skip
 _TRAINING = ("alpha", "proximal", "mu", "s", "p", "steps", "batch", "rates", "number_rate",
              "search_steps", "warmup")  # fmt: skip

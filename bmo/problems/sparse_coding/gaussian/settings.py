@@ -24,7 +24,7 @@ CERTIFIED = tuple(
 )
 LEARNED = UNCONSTRAINED + CERTIFIED
 METHODS = CLASSICAL + LEARNED
-_MU = {"bmo": 0.3, "bmo-h": 0.1, "bmo-ladmm": 0.03, "bmo-h-ladmm": 0.03, "bmo-admm": 0.03,
+_MU = {"bmo": 0.3, "bmo-h": 0.1, "bmo-ladmm": 0.02, "bmo-h-ladmm": 0.02, "bmo-admm": 0.03,
        "bmo-h-admm": 0.03}  # fmt: skip
 _SCALE = {"bmo": 1.0, "bmo-h": 0.2, "bmo-ladmm": 1.0, "bmo-h-ladmm": 0.2, "bmo-admm": 1.0,
           "bmo-h-admm": 0.2}  # fmt: skip
@@ -56,6 +56,7 @@ class Settings:
         warmup: Steps of linear rise of the learning rate.
         double: Train in float64 (the test always is).
         validation: Held-out codes, for every choice.
+        tuned: How many of them choose the numbers of the classical methods.
         test: Test codes of each kind.
         shifted: How many of them are tested in each shift, for the first seed.
         shift_levels: Signal-to-noise ratios of the shifts, in dB.
@@ -80,20 +81,21 @@ class Settings:
     seeds: tuple[int, ...] = (0, 1, 2)
     iterations: int = 16
     alpha: dict[str, float] = field(
-        default_factory=lambda: {"fb": 0.9, "ladmm": 0.98, "admm": 0.98}
+        default_factory=lambda: {"fb": 0.9, "ladmm": 0.99, "admm": 0.99}
     )
-    proximal: float = 0.1
+    proximal: float = 0.01
     mu: dict[str, float] = field(default_factory=lambda: dict(_MU))
     s: dict[str, float] = field(default_factory=lambda: dict(_SCALE))
     p: float = 1.0
     steps: int = 1000
-    batch: int = 64
+    batch: int = 128
     rates: tuple[float, ...] = (1e-4, 1e-3, 3e-3, 1e-2)
     number_rate: float = 1e-2
-    search_steps: int = 150
+    search_steps: int = 80
     warmup: int = 25
     double: bool = False
     validation: int = 1000
+    tuned: int = 400
     test: int = 1000
     shifted: int = 200
     shift_levels: tuple[float, ...] = (20.0, 40.0)
@@ -127,9 +129,16 @@ PAGE = Settings(
     methods=("unh-ista", "unh-fista", "unh-admm", "ena-lista-tied", "gkm", "bmo", "bmo-admm"),
     seeds=(0,),
     steps=400,
-    search_steps=60,
+    batch=64,
+    rates=(1e-4, 1e-3, 1e-2),
+    search_steps=50,
     double=True,
-    shifted=200,
+    test=500,
+    shifted=100,
+    penalties=(0.003, 0.006, 0.01, 0.03, 0.1, 0.15, 0.2),
+    scales=(0.01, 0.03, 0.1, 0.3),
+    relaxations=(1.0, 1.6),
+    ratios=(0.01, 0.03, 0.1, 0.3),
     perturbations=(0.1,),
 )
 
