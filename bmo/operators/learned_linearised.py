@@ -58,9 +58,10 @@ class LearnedSparseLADMM(Preparing):
         threshold: :math:`\theta > 0` at the start.
         beta: :math:`\beta > 0` at the start.
         learn: Which of ``"G"``, ``"B"``, ``"beta"``, ``"p"``, ``"theta"`` are learned.
+        norm: ``"exact"`` or ``"power"``, see :func:`~bmo.operators.spectral.largest_eigenvalue`.
 
     Raises:
-        ConditionError: A name in ``learn`` is unknown.
+        ConditionError: A name in ``learn`` or ``norm`` is unknown.
         DomainError: ``threshold`` or ``beta`` is not positive.
         ShapeError: ``b`` does not fit ``A``.
         NonFiniteError: NaN or infinity in ``A`` or ``b``.
@@ -83,10 +84,12 @@ class LearnedSparseLADMM(Preparing):
         threshold: float,
         beta: float = 1.0,
         learn: Sequence[str] = LEARNABLE,
+        norm: str = "exact",
     ) -> None:
         super().__init__()
         require_matrix(A, b)
         require_learnable(learn, LEARNABLE, threshold=threshold, beta=beta)
+        self.norm = norm
         m, n = A.shape
         self.register_buffer("b", b)
         self.b: Tensor
@@ -111,7 +114,7 @@ class LearnedSparseLADMM(Preparing):
         beta, q = self._number("beta"), self._number("p")
         thin = beta.sqrt()[:, None] * self.G / q.sqrt()
         gram = thin @ thin.mT if thin.shape[0] <= thin.shape[1] else thin.mT @ thin
-        p = q * largest_eigenvalue(gram).clamp_min(1.0)
+        p = q * largest_eigenvalue(gram, self.norm).clamp_min(1.0)
         return Ready(self.b @ self.B.mT, p, beta, self._number("theta") / p)
 
     @property
