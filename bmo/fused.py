@@ -74,7 +74,7 @@ class Loop:
 class Kept:
     """What one step keeps for its adjoint."""
 
-    operator: Any
+    operator: tuple[Any, ...]
     upper: tuple[Tensor, Tensor] | None
     free: Tensor | None
 
@@ -183,6 +183,13 @@ class _Run(torch.autograd.Function):
                     toward += anchor
             tape = None
         return (None, lam, toward, *gradients.total)
+
+
+def held(u: Tensor) -> list[Tensor]:
+    """The tensors that the loop behind ``u`` keeps itself, for its backward pass."""
+    tape: list[Kept] = getattr(u.grad_fn, "tape", None) or []
+    parts = [(*kept.operator, *(kept.upper or ()), kept.free) for kept in tape]
+    return [t for part in parts for t in part if t is not None]
 
 
 def require_unchanged(ctx: Any) -> None:

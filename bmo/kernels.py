@@ -51,12 +51,19 @@ class Kernel(ABC):
     inputs: tuple[Tensor, ...]
 
     @abstractmethod
-    def forward(self, u: Tensor, values: Sequence[Tensor]) -> tuple[Tensor, Any]:
-        """:math:`D(u)`, and what :meth:`adjoint` needs; ``values`` are the inputs as numbers."""
+    def forward(self, u: Tensor, values: Sequence[Tensor]) -> tuple[Tensor, tuple[Any, ...]]:
+        """:math:`D(u)`, and what :meth:`adjoint` needs: tensors, or ``None`` for none.
+
+        ``values`` are the inputs as numbers.
+        """
 
     @abstractmethod
     def adjoint(
-        self, kept: Any, cotangent: Tensor, values: Sequence[Tensor], gradients: Gradients
+        self,
+        kept: tuple[Any, ...],
+        cotangent: Tensor,
+        values: Sequence[Tensor],
+        gradients: Gradients,
     ) -> Tensor:
         r""":math:`(\partial_uD)^\top c`; what falls to the inputs is added to ``gradients``."""
 
@@ -93,13 +100,17 @@ class AffineSoft(Kernel):
     def __init__(self, matrix: Tensor, shift: Tensor, threshold: Tensor) -> None:
         self.inputs = (matrix, shift, threshold)
 
-    def forward(self, u: Tensor, values: Sequence[Tensor]) -> tuple[Tensor, Any]:
+    def forward(self, u: Tensor, values: Sequence[Tensor]) -> tuple[Tensor, tuple[Any, ...]]:
         matrix, shift, threshold = values
         out, sign = shrink(torch.matmul(u, matrix).add_(shift), threshold)
         return out, (u, sign)
 
     def adjoint(
-        self, kept: Any, cotangent: Tensor, values: Sequence[Tensor], gradients: Gradients
+        self,
+        kept: tuple[Any, ...],
+        cotangent: Tensor,
+        values: Sequence[Tensor],
+        gradients: Gradients,
     ) -> Tensor:
         u, sign = kept
         c = shrink_adjoint(sign, cotangent, gradients, 2)
@@ -126,7 +137,7 @@ class ResidualSoft(Kernel):
     ) -> None:
         self.inputs = (first, data, second, shift, threshold)
 
-    def forward(self, u: Tensor, values: Sequence[Tensor]) -> tuple[Tensor, Any]:
+    def forward(self, u: Tensor, values: Sequence[Tensor]) -> tuple[Tensor, tuple[Any, ...]]:
         first, data, second, shift, threshold = values
         r = torch.matmul(u, first).sub_(data)
         z = torch.matmul(r, second).add_(u)
@@ -134,7 +145,11 @@ class ResidualSoft(Kernel):
         return out, (u if self.inputs[0].requires_grad else None, r, sign)
 
     def adjoint(
-        self, kept: Any, cotangent: Tensor, values: Sequence[Tensor], gradients: Gradients
+        self,
+        kept: tuple[Any, ...],
+        cotangent: Tensor,
+        values: Sequence[Tensor],
+        gradients: Gradients,
     ) -> Tensor:
         u, r, sign = kept
         c = shrink_adjoint(sign, cotangent, gradients, 4)
@@ -178,7 +193,7 @@ class ForwardBackward(Kernel):
                        none if threshold is None else threshold)  # fmt: skip
         self.ridge, self.prior = ridge is not None, threshold is not None
 
-    def forward(self, u: Tensor, values: Sequence[Tensor]) -> tuple[Tensor, Any]:
+    def forward(self, u: Tensor, values: Sequence[Tensor]) -> tuple[Tensor, tuple[Any, ...]]:
         matrix, data, ridge, weights, threshold = values
         if self.thin:
             g = torch.matmul(torch.matmul(u, matrix.mT).sub_(data), matrix)
@@ -196,7 +211,11 @@ class ForwardBackward(Kernel):
         return z, (u if self.ridge else None, g if learned else None, sign)
 
     def adjoint(
-        self, kept: Any, cotangent: Tensor, values: Sequence[Tensor], gradients: Gradients
+        self,
+        kept: tuple[Any, ...],
+        cotangent: Tensor,
+        values: Sequence[Tensor],
+        gradients: Gradients,
     ) -> Tensor:
         matrix, _, ridge, weights, _ = values
         u, g, sign = kept

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from bmo.errors import DomainError
+from bmo.fused import held
 from bmo.hypergradient.base import Estimate, register
 from bmo.inner import Inner, Upper, upper_values
 
@@ -32,6 +33,15 @@ def differentiate(
     if not value.requires_grad:  # nothing depends on omega: the derivative is zero
         return value, tuple(torch.zeros_like(w) for w in tensors)
     return value, torch.autograd.grad(value, tensors, materialize_grads=True)
+
+
+def cotangents(
+    image: Tensor, tensors: list[Tensor], lam: Tensor, keep: bool = False
+) -> tuple[Tensor, ...]:
+    r""":math:`(\partial_\omega F)^\top\lambda`, one for each tensor; 0 where F is constant."""
+    if not image.requires_grad:
+        return tuple(torch.zeros_like(w) for w in tensors)
+    return torch.autograd.grad(image, tensors, lam, retain_graph=keep, materialize_grads=True)
 
 
 @register(
@@ -114,7 +124,7 @@ class Truncated:
         inner.require_finite(u)
         point = u.detach().requires_grad_()
         value, (g, *direct) = differentiate(inner, point, upper, [point, *tensors])
-        lam, *through = torch.autograd.grad(u, [begin, *tensors], g, materialize_grads=True)
+        lam, *through = cotangents(u, [begin, *tensors], g)
         gradients = tuple(a + b for a, b in zip(direct, through, strict=True))
         return Estimate(u, value, gradients, relative(inner, lam, g))
 
@@ -198,12 +208,14 @@ class Recompute:
 
     def lengths(self, inner: Inner, u0: Tensor, upper: Upper, iterations: int) -> list[int]:
         """How many steps each segment has."""
+        if iterations == 0:
+            return [0]
         if self.budget is None:
-            count = self.segments or max(1, round(math.sqrt(iterations)))
+            count = self.segments or round(math.sqrt(iterations))
         else:
             step = bytes_of_step(inner, u0, upper)
             count = fitting(self.budget, iterations, u0.nbytes, step)
-        count = min(count, max(iterations, 1))
+        count = min(count, iterations)
         base, more = divmod(iterations, count)
         return [base + (i < more) for i in range(count)]
 
@@ -229,23 +241,24 @@ def bytes_of_step(inner: Inner, u0: Tensor, upper: Upper) -> int:
             return t
 
         with torch.enable_grad(), saved_tensors_hooks(note, lambda t: t):
-            u = inner(u0, upper, steps)
-            del u
+            u = inner.advance(u0, u0, upper, inner.sizes(1) * steps)
+        for t in held(u):  # a loop with adjoints by hand keeps its tensors itself
+            note(t)
         return sum(seen.values())
 
     return max(1, kept(2) - kept(1))
 
 
 def fitting(budget: int, iterations: int, point: int, step: int) -> int:
-    """The number of segments that needs least memory, or fewer if the budget allows."""
-    for count in range(1, iterations + 1):
-        if count * point + math.ceil(iterations / count) * step <= budget:
-            return count
-    best = max(1, round(math.sqrt(iterations * step / point)))
-    least = best * point + math.ceil(iterations / best) * step
-    raise DomainError(
-        f"a budget of at least {least} bytes for {iterations} steps",
-        f"{budget}",
-        "raise it, or use 'truncated', or an implicit method at constant memory",
-        budget,
-    )
+    """The least number of segments that fits the budget."""
+    counts = range(1, iterations + 1)
+    needs = [count * point + math.ceil(iterations / count) * step for count in counts]
+    fits = next((count for count, need in zip(counts, needs, strict=True) if need <= budget), None)
+    if fits is None:
+        raise DomainError(
+            f"a budget of at least {min(needs)} bytes for {iterations} steps",
+            f"{budget}",
+            "raise it, or use 'truncated', or an implicit method at constant memory",
+            budget,
+        )
+    return fits
