@@ -7,7 +7,9 @@ is, through :math:`v_u`, :math:`H_\omega^{-1}` with its derivative, and the proj
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from bmo.errors import DomainError
 from bmo.fused import held
 from bmo.hypergradient.base import Estimate, register
 from bmo.inner import Inner, Upper, upper_values
+from bmo.inner.by_hand import by_hand
 
 
 def require_steps(name: str, value: int) -> None:
@@ -224,29 +227,77 @@ class Recompute:
     ) -> Estimate:
         lengths = self.lengths(inner, u0, upper, iterations)
         inner.start(u0)
+        if nested(inner, u0, upper):
+            return by_segments(inner, u0, upper, lengths, tensors)
         u = inner.advance(u0, u0, upper, inner.sizes(iterations), segments=lengths)
         inner.require_finite(u)
         value, gradients = differentiate(inner, u, upper, tensors)
         return Estimate(u, value, gradients, nothing(inner, u))
 
 
+def nested(inner: Inner, u0: Tensor, upper: Upper) -> bool:
+    """Whether a step differentiates the upper objective itself.
+
+    Within ``torch.utils.checkpoint`` each such derivative would compute its segment again.
+    """
+    if not inner.mu or hasattr(upper, "gradient"):
+        return False
+    return by_hand(inner.prepared(), u0, upper, [], None) is None
+
+
+def by_segments(
+    inner: Inner, u0: Tensor, upper: Upper, lengths: list[int], tensors: list[Tensor]
+) -> Estimate:
+    """Reverse mode, one segment after the other."""
+    sizes, ends = inner.sizes(sum(lengths)), [0, *accumulate(lengths)]
+    starts, u = [], u0.detach()
+    with torch.no_grad():
+        for a, b in pairwise(ends):
+            starts.append(u)
+            u = inner.advance(u, u0, upper, sizes[a:b], a)
+    inner.require_finite(u)
+    point, anchor = u.detach().requires_grad_(), u0.detach().requires_grad_()
+    value, (lam, *total) = differentiate(inner, point, upper, [point, *tensors])
+    back = torch.zeros_like(u0)
+    for a, b in reversed(list(pairwise(ends))):
+        begin = starts.pop().detach().requires_grad_()
+        end = inner.advance(begin, anchor, upper, sizes[a:b], a)
+        lam, more, *through = cotangents(end, [begin, anchor, *tensors], lam)
+        back = back + more
+        total = [x + y for x, y in zip(total, through, strict=True)]
+    through = list(cotangents(u0, tensors, lam + back))  # the start may depend on them
+    gradients = tuple(x + y for x, y in zip(total, through, strict=True))
+    return Estimate(u, value, gradients, nothing(inner, u))
+
+
+class Saved:
+    """A tensor that a graph keeps."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
 def bytes_of_step(inner: Inner, u0: Tensor, upper: Upper) -> int:
-    """Bytes that reverse mode keeps for one step: those that a second step adds."""
+    """Bytes that reverse mode keeps for one step: those that a third step adds.
+
+    The first one meets a start without gradients, the second one the matrices that all share.
+    """
 
     def kept(steps: int) -> int:
-        seen: dict[int, int] = {}
+        alive: weakref.WeakSet[Saved] = weakref.WeakSet()
 
-        def note(t: Tensor) -> Tensor:
-            seen[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
-            return t
+        def save(t: Tensor) -> Saved:
+            saved = Saved(t)
+            alive.add(saved)  # it stays there as long as the graph holds it
+            return saved
 
-        with torch.enable_grad(), saved_tensors_hooks(note, lambda t: t):
+        with torch.enable_grad(), saved_tensors_hooks(save, lambda saved: saved.tensor):
             u = inner.advance(u0, u0, upper, inner.sizes(1) * steps)
-        for t in held(u):  # a loop with adjoints by hand keeps its tensors itself
-            note(t)
-        return sum(seen.values())
+        # a loop with adjoints by hand keeps its tensors itself
+        storages = [t.untyped_storage() for t in [*held(u), *(saved.tensor for saved in alive)]]
+        return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
 
-    return max(1, kept(2) - kept(1))
+    return max(1, kept(3) - kept(2))
 
 
 def fitting(budget: int, iterations: int, point: int, step: int) -> int:

@@ -35,7 +35,7 @@ def by_hand(
         segments: Lengths of parts whose starts alone are kept; ``None`` keeps every step.
     """
     T, domain = inner.training_map, inner.domain
-    if not (inner.fuse and fusable() and type(T) is GKM):
+    if not (inner.fuse and inner.plain and fusable() and type(T) is GKM):
         return None
     metric, box = T.metric, None
     weights = metric.weights()

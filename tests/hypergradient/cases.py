@@ -52,7 +52,9 @@ def lasso() -> Made:
     """Proximal gradient, the threshold and a diagonal metric learned."""
     g = generator(1)
     A, b = normal(g, 7, 5) / 2, normal(g, BATCH, 7)
-    p = (float(torch.linalg.matrix_norm(A, 2)) ** 2 * (1 + 0.2 * normal(g, 5).abs())).requires_grad_()
+    p = (
+        float(torch.linalg.matrix_norm(A, 2)) ** 2 * (1 + 0.2 * normal(g, 5).abs())
+    ).requires_grad_()
     number = torch.tensor(0.4, dtype=F64)
     D = bmo.ProximalGradient(
         bmo.LeastSquares(A, b), bmo.prox.L1(number, learn=True), metric=bmo.metric.Diagonal(p)
@@ -196,8 +198,8 @@ def gradient() -> Made:
 class Tight(Box):
     """A box whose projection in a metric that is not diagonal is solved to rounding."""
 
-    def project(self, u: Tensor, metric: bmo.metric.Metric, tol: float = 1e-12) -> Tensor:
-        return super().project(u, metric, 1e-12)
+    def project(self, u: Tensor, metric: bmo.metric.Metric, tol: float = 1e-13) -> Tensor:
+        return super().project(u, metric, 1e-13)
 
 
 FAMILIES: dict[str, Callable[[], Made]] = {

@@ -74,8 +74,7 @@ class Formula:
             return (x != v).to(v), x
         root = torch.linalg.cholesky(H).mT.numpy()
         rows = [
-            lsq_linear(root, root @ row.numpy(), (low, high), method="bvls", tol=1e-15)
-            for row in v
+            lsq_linear(root, root @ row.numpy(), (low, high), method="bvls", tol=1e-15) for row in v
         ]
         on = torch.tensor([[int(a) for a in r.active_mask] for r in rows])
         return (on != 0).to(v), (on < 0).to(v) * low + (on > 0).to(v) * high
@@ -204,9 +203,7 @@ def implicit(formula: Formula, u: Tensor, s: float) -> Implicit:
     return Implicit(A[0], {name: b[0] for name, b in B.items()}, g, direct, tape.fixed[0])
 
 
-def differences(
-    value: Callable[[], float], omega: Omega, along: Omega, h: float = 1e-5
-) -> float:
+def differences(value: Callable[[], float], omega: Omega, along: Omega, h: float = 1e-5) -> float:
     """The central difference of ``value`` as the tensors move along a direction."""
     ends = []
     with torch.no_grad():

@@ -103,13 +103,16 @@ def test_implicit(family: str, mu: float, domain: str) -> None:
     want = E.gradients(exact)
     tight = 1e-13
     solvers: list[Any] = [FixedPoint(tight, 5000), GMRES(tight), GMRES(tight, 5000, restart=4)]
+    dense = c.inner.training_map.metric.weights() is None and domain == "box active"
+    if dense:  # its projection is iterated, and each product with its transpose as well
+        solvers = solvers[1:2]
     if not mu and family in FUSED:
         solvers.append("active-set")
     for method in solvers:
         got = found(c, 1, method, u)
         assert got.solved and off(got.gradients, want) < 1e-10, method
         assert float(got.adjoint_residual.max()) <= 2 * tight or method == "active-set"
-    for terms in (1, 7):
+    for terms in (7,) if dense else (1, 7):
         got, lam = found(c, 1, Neumann(terms), u), E.partial_sum(terms)
         part = E.gradients(lam)
         assert off(got.gradients, part) < 1e-10 and off(part, want) > 1e-3
@@ -125,7 +128,7 @@ def test_finite_differences(family: str, mu: float) -> None:
         c = case(family, mu, "box active" if family in FUSED else "whole", steps)
         unrolled = method == "reverse"
         u0 = c.u0 if unrolled else fixed_point(c.formula, c.u0, S)
-        count = K if unrolled else 500
+        count = K if unrolled else 400 if family in FUSED else 200
 
         def value(c: Case = c, u0: Tensor = u0, count: int = count) -> float:
             return float(c.upper(c.inner(u0, c.upper, count)).mean())
@@ -134,7 +137,9 @@ def test_finite_differences(family: str, mu: float) -> None:
         for name, w in c.omega.items():
             along = {name: torch.randn(w.shape, generator=g, dtype=F64)}
             slope = differences(value, {name: w}, along)
-            assert slope == pytest.approx(float((got[name] * along[name]).sum()), rel=1e-6, abs=1e-9)
+            assert slope == pytest.approx(
+                float((got[name] * along[name]).sum()), rel=1e-6, abs=1e-9
+            )
 
 
 def test_from_far_away_the_limit_is_the_same() -> None:
