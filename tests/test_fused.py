@@ -14,7 +14,7 @@ from bmo.baselines import CoupledLISTA, TiedLISTA
 from bmo.errors import ConditionError
 from bmo.fused import taken
 from bmo.hypergradient import Recompute, hypergradient
-from bmo.hypergradient.unrolled import bytes_of_step
+from bmo.hypergradient.recompute import bytes_of_step
 from bmo.inner.by_hand import by_hand
 from bmo.sets import Ball, Box, Nonnegative, Whole
 

@@ -94,7 +94,7 @@ class Formula:
         return out
 
     def jacobians(self, tape: Tape) -> tuple[Tensor, Omega]:
-        r""":math:`\partial_uF` of shape (K, batch, n, n), and :math:`\partial_\omega F` likewise."""
+        r""":math:`\partial_uF` of shape (K, batch, n, n), and :math:`\partial_\omega F`."""
         K, (batch, n) = len(tape.steps), tape.u[0].shape
         sizes = torch.tensor(tape.steps, dtype=self.data.dtype).repeat_interleave(batch)
         rows = [torch.cat(x) for x in (tape.u[:-1], tape.fixed, tape.ends, [self.data] * K)]
