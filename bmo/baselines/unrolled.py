@@ -114,8 +114,10 @@ class CoupledLISTA(Preparing):
         self.A: Tensor
         self.b: Tensor
         self.W = nn.Parameter(A.mT.clone())
-        self.step = Positive(torch.as_tensor(gamma).to(A))
-        self.theta = Positive(gamma * torch.as_tensor(threshold).to(A).expand(A.shape[1]))
+        self.step = Positive(torch.as_tensor(gamma, dtype=A.dtype, device=A.device))
+        self.theta = Positive(
+            gamma * torch.as_tensor(threshold, dtype=A.dtype, device=A.device).expand(A.shape[1])
+        )
 
     @property
     def metric(self) -> Metric:
