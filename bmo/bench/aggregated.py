@@ -13,7 +13,7 @@ import math
 from torch import Tensor
 
 from bmo.bench.problems import Parts, Problem, Smooth, Sparse
-from bmo.schedules import as_steps, schedule
+from bmo.schedules import Schedule, as_steps, schedule
 
 
 class Aggregated(Problem):
@@ -23,6 +23,8 @@ class Aggregated(Problem):
         base: P1 or P2: gives T, :math:`H_\omega` and :math:`\ell`.
         mu: :math:`\mu`, weight of the upper step.
         box: Half the side of the box U; ``None`` for the problem's own, ``inf`` for no box.
+        plan: :math:`s_k`; ``None`` for the schedule :func:`~bmo.schedules.schedule`, a constant in
+            BMO-H.
         anchored: BMO-H: :math:`w^k = (w^0 + kF(w^{k-1}))/(k+1)` with a constant s.
 
     Example:
@@ -38,13 +40,15 @@ class Aggregated(Problem):
         base: Smooth | Sparse,
         mu: float = 0.3,
         box: float | None = None,
+        plan: Schedule | float | None = None,
         anchored: bool = False,
     ) -> None:
         self.base, self.mu, self.anchored = base, mu, anchored
         self.steps, self.omega, self.u0 = base.steps, base.omega, base.u0
         self.diagonal = base.diagonal
         self.half = base.box() if box is None else box
-        self.plan = 0.5 if anchored else schedule(0.5)
+        default = 0.5 if anchored else schedule(0.5)
+        self.plan: Schedule | float = default if plan is None else plan
         self.sizes = as_steps(self.plan, self.steps)
 
     @property

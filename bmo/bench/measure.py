@@ -125,13 +125,18 @@ def interleaved(
     order, names = random.Random(seed), list(calls)
     ratios: dict[str, list[float]] = {name: [] for name in names}
     bases = []
-    for _ in range(rounds):
-        opening = seconds(base, clock)
-        order.shuffle(names)
-        times = {name: seconds(calls[name], clock) for name in names}
-        bases.append((opening + seconds(base, clock)) / 2)
-        for name, value in times.items():
-            ratios[name].append(value / bases[-1])
+    gc.collect()
+    gc.freeze()  # what lives now is not looked at again before each call
+    try:
+        for _ in range(rounds):
+            opening = seconds(base, clock)
+            order.shuffle(names)
+            times = {name: seconds(calls[name], clock) for name in names}
+            bases.append((opening + seconds(base, clock)) / 2)
+            for name, value in times.items():
+                ratios[name].append(value / bases[-1])
+    finally:
+        gc.unfreeze()
     return ratios, bases
 
 

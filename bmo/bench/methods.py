@@ -10,6 +10,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -32,6 +33,8 @@ class Method:
         problems: Names of the problems that it can express.
         prepare: Problem → call; what it does is not timed, what the call does is.
         goal: Name of its target in ``targets.json``, if it is ours.
+        instead: Problem → the nearest problem that it can express, where this one is out of its
+            reach; its gradient is then judged on that one, and its name says so.
         memory: Whether torch's allocator sees all of its memory.
     """
 
@@ -40,6 +43,7 @@ class Method:
     problems: tuple[str, ...]
     prepare: Prepare
     goal: str | None = None
+    instead: Callable[[Problem], Problem] | None = None
     memory: bool = True
 
     def fits(self, problem: Problem, kind: str) -> bool:
@@ -55,7 +59,7 @@ class Registry:
         self.missing: dict[str, str] = {}
 
     def enter(
-        self, name: str, kind: str, problems: tuple[str, ...], **options: str | bool | None
+        self, name: str, kind: str, problems: tuple[str, ...], **options: Any
     ) -> Callable[[Prepare], Prepare]:
         """Decorate a ``prepare`` function to enter it.
 
@@ -69,7 +73,7 @@ class Registry:
                 raise DomainError("a new name", f"{name!r}, which is taken", "choose another", name)
 
         def add(prepare: Prepare) -> Prepare:
-            self.methods.append(Method(name, kind, problems, prepare, **options))  # type: ignore[arg-type]
+            self.methods.append(Method(name, kind, problems, prepare, **options))
             return prepare
 
         return add

@@ -78,6 +78,7 @@ def inner_of(problem: Problem) -> Inner:
     """The loop of a problem in the words of the package.
 
     Example:
+        >>> import torch
         >>> problem = Smooth(steps=3, m=8, n=4)
         >>> u = inner_of(problem)(problem.u0, Upper(problem), 3)
         >>> torch.allclose(u, problem.forward())

@@ -147,7 +147,6 @@ class Smooth(Problem):
         return self.A_v.mT @ (self.A_v @ u - self.b_v)
 
 
-
 class Sparse(Problem):
     r"""P2: tied LISTA with a learned matrix, at its start ISTA.
 

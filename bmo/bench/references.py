@@ -43,7 +43,9 @@ def unrolled(problem: Problem) -> Parts:
 
 @torch.no_grad()
 def implicit(problem: Smooth | Sparse) -> Parts:
-    r""":math:`\nabla\varphi(\omega)` at the fixed point: dense solves of :math:`(I-J^\top)v=\nabla\ell`.
+    r""":math:`\nabla\varphi(\omega)` at the fixed point, by dense solves.
+
+    .. math:: (I - J^\top)v = \nabla\ell, \qquad \nabla\varphi = (\partial_\omega T)^\top v
 
     Raises:
         ConditionError: The fixed point was not reached.
