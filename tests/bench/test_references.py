@@ -96,6 +96,8 @@ def test_both_gradients_agree_when_the_loop_has_converged():
 def test_the_box_of_p3_is_active_and_inactive():
     for name in ("P1", "P2"):
         P3 = Aggregated(small(name, diagonal=True))
+        at = P3.prepare(P3.omega)
+        assert torch.equal(P3.map(P3.u0, at), P3.base.map(P3.u0, at))
         u = P3.forward().abs()
         assert 0 < float((u >= P3.half * (1 - 1e-12)).double().mean()) < 0.5
 
