@@ -19,7 +19,7 @@ EXACT = {"P1": 1e-4, "P2": {"torchopt normal CG", "jaxopt, normal CG", "hypertor
 
 def problems():
     yield Smooth(150, m=40, n=10)
-    yield Sparse(600, m=12, n=20, batch=5, density=0.2)
+    yield Sparse(600, m=12, n=20, batch=5, density=0.1)
     yield Aggregated(Smooth(7, m=40, n=10, diagonal=True))
 
 
