@@ -28,7 +28,7 @@ lab: $(STAMP)
 	$(BIN)/jupyter lab
 
 bench: .venv-bench/.stamp
-	$(BENCH)/python -W ignore -m bmo bench --profile $(PROFILE) --peers tests/bench/peers $(ARGS)
+	KINETO_LOG_LEVEL=99 $(BENCH)/python -W ignore -m bmo bench --profile $(PROFILE) --peers tests/bench/peers $(ARGS)
 
 # One of the peers states its needs in a way that newer versions of pip refuse.
 .venv-bench/.stamp: pyproject.toml tests/bench/peers.txt tests/bench/constraints.txt
