@@ -102,12 +102,15 @@ def jaxopt_fixed_point(problem):
 def optimistix_fixed_point(adjoint):
     def prepare(problem):
         jax, step, value, u0, omega = _pieces(problem)
+        import lineax
         import optimistix
 
+        # its default solves by a dense matrix: 244 GiB for the batch of P2
+        linear = lineax.GMRES(rtol=1e-10, atol=1e-12, max_steps=ADJOINT_STEPS, restart=20)
         solver = optimistix.FixedPointIteration(rtol=0.0, atol=0.0)
         adjoints = {
             "recursive checkpoints": lambda: optimistix.RecursiveCheckpointAdjoint(),
-            "implicit": lambda: optimistix.ImplicitAdjoint(),
+            "implicit": lambda: optimistix.ImplicitAdjoint(linear_solver=linear),
         }
 
         def objective(w):
