@@ -127,6 +127,10 @@ def test_memory(q: float, p: float) -> None:
         assert lag <= 2 * step / (1 - q) ** 3 * (1 + 1e-12)
         assert q**k <= step / (s * (1 - q)) * (1 + 1e-12)
         assert k * q ** (k - 1) <= 2 * step / (s * (1 - q) ** 3) * (1 + 1e-12)
+    steep = sum((1 + i) ** (p + 1) * q**i for i in range(3000))  # steps that fall faster than 1/k
+    for k in (1, 7, 60):
+        steps = power(s, k, p + 1)
+        assert bounds.step_memory(q, steps) <= steep * steps[-1] * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
