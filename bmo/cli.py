@@ -1,4 +1,4 @@
-"""The command line, ``python -m bmo``: train, evaluate, records.
+"""The command line, ``python -m bmo``: train, evaluate, bench, records.
 
 Every mistake ends in one line that says what is required, what was given and what to do, and
 in exit code 2. An interrupted training exits with 130 and can be resumed.
@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from bmo import parallel, record
+from bmo.bench import command as bench
 from bmo.errors import BMOError, TrainingError
 from bmo.problems.sparse_coding import METHODS, NOISES, Settings, measuring, settings_of
 from bmo.problems.sparse_coding.pictures import load
@@ -88,11 +89,12 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     top = argparse.ArgumentParser(
         prog="python -m bmo",
-        description="Bilevel Meta Optimization: hyper-train, evaluate, and look after the records.",
+        description="Bilevel Meta Optimization: hyper-train, evaluate, time, look after records.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_evaluate(commands)
+    bench.add_arguments(_command(commands, "bench", bench.HELP))
     _add_records(commands)
     return top
 
