@@ -5,7 +5,9 @@ Book: chapter 14, "Performance-estimation certificates".
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +91,9 @@ def zero() -> Any:
     return pepit("PEPit.expression").null_expression
 
 
-def certify(problem: Any, measure: Any, trace: float, height: float = 0.0) -> Certificate:
+def certify(
+    problem: Any, measure: Any, trace: float, height: float = 0.0, scale: float = 1.0
+) -> Certificate:
     r"""The largest value of ``measure``.
 
     For multipliers :math:`\lambda_i \ge 0` of the constraints :math:`c_i \le 0`,
@@ -106,15 +110,16 @@ def certify(problem: Any, measure: Any, trace: float, height: float = 0.0) -> Ce
         measure: What is to be as large as possible.
         trace: A number that tr X cannot exceed in this class.
         height: A number that no :math:`|f_i|` can exceed.
+        scale: The solver gets this many times the measure; it does best if that is about one.
 
     Raises:
         CertificateError: The solver finds no bounded worst case.
 
     Book: chapter 14, "Performance-estimation certificates".
     """
-    problem.set_performance_metric(measure)
+    problem.set_performance_metric(scale * measure)
     value, status = _solve(problem)
-    matrix, linear, bound = _parts(measure)
+    matrix, linear, bound = _parts(scale * measure)
     for constraint in problem._list_of_constraints_sent_to_wrapper:
         quadratic, values, constant = _parts(constraint.expression)
         if values[problem.objective.counter]:
@@ -125,14 +130,14 @@ def certify(problem: Any, measure: Any, trace: float, height: float = 0.0) -> Ce
         bound -= multiplier * constant
     top = float(np.linalg.eigvalsh((matrix + matrix.T) / 2)[-1])
     bound += max(top, 0.0) * trace + float(np.abs(linear).sum()) * height
-    return Certificate(float(value), float(bound), status, len(matrix))
+    return Certificate(value / scale, bound / scale, status, len(matrix))
 
 
 def _solve(problem: Any) -> tuple[float, str]:
     failed = pepit("cvxpy.error").SolverError
     try:
-        with warnings.catch_warnings():
-            # The bound tells how far the solver came; its own opinion stands in the status.
+        # The bound tells how far the solver came; its own opinion stands in the status.
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.filterwarnings("ignore", message="Solution may be inaccurate")
             value = problem.solve(
                 verbose=0, return_primal_or_dual="primal", solver="CLARABEL", **SETTINGS

@@ -39,13 +39,14 @@ def km_worst_case(alpha: float, k: int) -> Certificate:
     for _ in range(k):
         u = (1 - alpha) * u + alpha * D.gradient(u)
     # u^0 and the k + 1 images: none is longer than 1.
-    return certify(problem, alpha**2 * (u - D.gradient(u)) ** 2, trace=k + 2)
+    return certify(problem, alpha**2 * (u - D.gradient(u)) ** 2, k + 2, scale=(k + 1) / alpha**2)
 
 
 def halpern_worst_case(k: int) -> Certificate:
     r"""The largest :math:`\|w^k-Fw^k\|^2` of the anchored iteration of a nonexpansive F.
 
-    .. math:: w^k = \tfrac1{k+1}w^0+\tfrac k{k+1}Fw^{k-1},\qquad \mathrm{dist}(w^0,\mathrm{Fix}F)\le1
+    .. math:: w^k = \tfrac1{k+1}w^0+\tfrac k{k+1}Fw^{k-1},\quad
+              \mathrm{dist}(w^0,\mathrm{Fix}F)\le1
 
     Compare ``bounds.anchored_move(k, 1.0) ** 2``.
 
