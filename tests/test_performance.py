@@ -81,6 +81,29 @@ def test_bmo_h_attains_its_bound_and_algorithm_1_half_of_it(K: int) -> None:
     )
 
 
+def test_a_slow_rotation_with_a_linear_objective_is_the_worst_of_algorithm_1() -> None:
+    """D = I, l = eps u: the gap eps (1 - mu eps sum(s)) is largest at 1 / (4 mu sum(s))."""
+    steps, mu = [1.0, 0.75, 0.25], 0.4
+    found = performance.loop_worst_case(steps, 0.5, mu, slope=2.0)
+    assert found.bound == pytest.approx(1 / (4 * mu * sum(steps)), rel=1e-6)
+
+
+def test_with_hardly_an_objective_the_loops_are_the_plain_iterations() -> None:
+    """Then Algorithm 1 mixes with nu = (1 - mu) alpha, and BMO-H is Halpern's iteration."""
+    alpha, mu, small = 0.6, 0.3, 1e-5
+    nu = (1 - mu) * alpha
+    for K in (1, 3):
+        plain = performance.loop_worst_case(
+            [0.5] * K, alpha, mu, measure="residual", slope=small, lipschitz=small
+        )
+        limit = (alpha / nu) ** 2 * bounds.km_worst(nu, K)
+        assert limit * (1 - 1e-6) <= plain.bound <= limit + 10 * small
+        anchored = performance.loop_worst_case(
+            [1.0] * K, 1 - 1e-9, 0.0, measure="residual", anchored=True
+        )
+        assert anchored.bound == pytest.approx(bounds.anchored_move(K, 1.0) ** 2, rel=1e-5)
+
+
 def test_a_class_without_upper_step_is_the_plain_iteration() -> None:
     found = performance.loop_worst_case([1.0, 1.0], 0.3, 0.0, measure="residual")
     assert found.bound == pytest.approx(bounds.km_worst(0.3, 2), rel=1e-6)
@@ -126,6 +149,17 @@ def test_the_bound_does_not_trust_the_solver(monkeypatch: pytest.MonkeyPatch) ->
             found = performance.km_worst_case(0.4, 3)
             assert found.bound >= W * (1 - 1e-12) and found.bound > exact
     assert found.gap > 1
+
+
+def test_negative_multipliers_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = certificate.new()
+    u = problem.set_initial_point()
+    problem.add_constraint(u**2 <= 1)
+    problem.add_constraint(u**2 <= 4)
+    kind = certificate.pepit("PEPit.constraint").Constraint
+    # with the multiplier -1 of the second constraint the "bound" would be 2 * 1 - 4
+    monkeypatch.setattr(kind, "eval_dual", lambda constraint: -1.0)
+    assert certificate.certify(problem, u**2, trace=1.0).bound == pytest.approx(1.0, abs=1e-12)
 
 
 def test_a_solver_that_stops_early_gives_a_weak_bound(

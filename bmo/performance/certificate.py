@@ -115,7 +115,7 @@ def certify(
     Raises:
         CertificateError: The solver finds no bounded worst case.
 
-    Book: chapter 14, "Performance-estimation certificates".
+    Book: chapter 14, Lemma (any multipliers).
     """
     problem.set_performance_metric(scale * measure)
     value, status = _solve(problem)

@@ -27,7 +27,7 @@ SCHEDULES: dict[str, Callable[[int], list[float]]] = {
     "4/(k+1)": lambda K: [4 / (k + 1) for k in range(1, K + 1)],
     "K^(-1/2)": lambda K: [K**-0.5] * K,
 }
-_SHORT, _LONG = [1, 2, 4, 8, 12, 16], [1, 2, 4, 8, 12, 16, 20, 24, 28, 31, 32, 34]
+_SHORT, _LONG = [1, 2, 4, 8, 12, 16], [1, 2, 4, 8, 12, 16, 20, 24, 32]
 _FULL: dict[str, Any] = {
     "alphas": [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95],
     "steps": [1, 2, 3, 5, 8, 13],
