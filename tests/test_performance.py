@@ -118,16 +118,15 @@ def test_recorded_loops(recorded: Record) -> None:
         assert -1e-9 <= top - recorded.value(metric="value", **place) <= 5e-6
         return top
 
-    for K in (2, 4, 8, 12, 16, 20, 24, 28, 31, 32, 34):
+    for K in (2, 4, 8, 12, 16, 20, 24, 32):
         limit = bounds.anchored_gap(K, 1.0, mu=0.5, distance=1.0, slope=1.0, inactive=True)
         assert bound("bmo-h", "value", "1", K) == pytest.approx(limit, rel=1e-4)
     for K in (1, 2, 4, 8, 12):
         assert bound("bmo", "value", "1", K) == pytest.approx(0.5 / K, rel=1e-4)
-    late = [bound("bmo", "value", "1", K) for K in (16, 20, 24, 28, 31, 32, 34)]
+    late = [bound("bmo", "value", "1", K) for K in (16, 20, 24, 32)]
     assert late == sorted(late, reverse=True) and 0.98 < late[-1] / late[0] < 1
-    assert (
-        bound("bmo-h", "value", "1", 28) > late[-2] and bound("bmo-h", "value", "1", 34) < late[-1]
-    )
+    assert bound("bmo-h", "value", "1", 24) > late[-2]
+    assert bound("bmo-h", "value", "1", 32) < late[-1]
     for K in (1, 2, 3, 4, 6, 8, 12, 16):
         for s, schedule in ((1.0, "1/(k+1)"), (4.0, "4/(k+1)")):
             guaranteed = bounds.uniform_residual_harmonic(
@@ -175,14 +174,14 @@ def test_a_solver_that_stops_early_gives_a_weak_bound(
 def test_no_bounded_worst_case_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = certificate.new()
     u = problem.set_initial_point()
-    with pytest.raises(CertificateError, match="bounded worst case; got: unbounded"):
+    with pytest.raises(CertificateError, match="got: unbounded"):
         certificate.certify(problem, u**2, trace=1.0)
 
     def fails(*_: Any, **__: Any) -> None:
         raise certificate.pepit("cvxpy.error").SolverError("gave up")
 
     monkeypatch.setattr(certificate.pepit().PEP, "solve", fails)
-    with pytest.raises(CertificateError, match="bounded worst case; got: gave up"):
+    with pytest.raises(CertificateError, match="got: gave up"):
         performance.km_worst_case(0.5, 3)
 
 

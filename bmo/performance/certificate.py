@@ -148,7 +148,10 @@ def _solve(problem: Any) -> tuple[float, str]:
         status = str(problem.wrapper.prob.status)
     if value is None:
         raise CertificateError(
-            "a problem with a bounded worst case", status, "bound the start and the slopes", status
+            "a problem with a bounded worst case, not too large for the solver",
+            status,
+            "bound the start and the slopes, or take fewer steps",
+            status,
         )
     return float(value), status
 
