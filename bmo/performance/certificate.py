@@ -18,6 +18,12 @@ from bmo.errors import CertificateError
 
 #: Passed on to Clarabel: tighter than it can reach on most problems, so that it does its best.
 SETTINGS = {"tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10, "max_iter": 200}
+#: Tried one after the other where Clarabel gives up: other roads to the same optimum.
+FALLBACKS: tuple[dict[str, Any], ...] = (
+    {},
+    {"equilibrate_enable": False},
+    {"max_step_fraction": 0.9},
+)
 
 
 @dataclass(frozen=True)
@@ -134,18 +140,23 @@ def certify(
 
 
 def _solve(problem: Any) -> tuple[float, str]:
-    failed = pepit("cvxpy.error").SolverError
-    try:
-        # The bound tells how far the solver came; its own opinion stands in the status.
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.filterwarnings("ignore", message="Solution may be inaccurate")
-            value = problem.solve(
-                verbose=0, return_primal_or_dual="primal", solver="CLARABEL", **SETTINGS
-            )
-    except failed as trouble:
-        value, status = None, str(trouble)
-    else:
-        status = str(problem.wrapper.prob.status)
+    value, status = None, ""
+    for changes in FALLBACKS:
+        try:
+            # The bound tells how far the solver came; its own opinion stands in the status.
+            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+                warnings.filterwarnings("ignore", message="Solution may be inaccurate")
+                value = problem.solve(
+                    verbose=0,
+                    return_primal_or_dual="primal",
+                    solver="CLARABEL",
+                    **{**SETTINGS, **changes},
+                )
+        except pepit("cvxpy.error").SolverError as trouble:
+            status = str(trouble)
+        else:
+            status = str(problem.wrapper.prob.status)
+            break
     if value is None:
         raise CertificateError(
             "a problem with a bounded worst case, not too large for the solver",

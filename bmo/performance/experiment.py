@@ -39,7 +39,6 @@ _FULL: dict[str, Any] = {
     "loops": [
         ["value", "1", [False, True], _LONG],
         ["value", "1/4", [False, True], _SHORT],
-        ["value", "K^(-1/2)", [False, True], _SHORT],
         ["residual", "K^(-1/2)", [False, True], _SHORT],
         ["residual", "1/(k+1)", [False], [1, 2, 3, 4, 6, 8, 12, 16]],
         ["residual", "4/(k+1)", [False], [1, 2, 3, 4, 6, 8, 12, 16]],

@@ -70,7 +70,8 @@ def loop_worst_case(
     moved, _, value = run.look(u)
     measured = value if measure == "value" else alpha**2 * (u - moved) ** 2
     # u^0 and the K + 1 images are in the unit ball; the K + 2 gradients are not above the slope.
-    trace, scale = (len(steps) + 2) * (1 + slope**2), len(steps) + 1
+    trace = (len(steps) + 2) * (1 + slope**2)
+    scale = len(steps) + 1.0 if measure == "value" else 1.0
     # By convexity |l(u) - l(0)| <= slope |u|.
     return certify(run.problem, measured, trace, height=slope, scale=scale)
 
