@@ -185,6 +185,22 @@ def test_no_bounded_worst_case_is_an_error(monkeypatch: pytest.MonkeyPatch) -> N
         performance.km_worst_case(0.5, 3)
 
 
+def test_where_the_solver_gives_up_another_road_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, tried = certificate.pepit().PEP, []
+    honest = kind.solve
+
+    def fails_once(problem: Any, **settings: Any) -> Any:
+        tried.append(settings)
+        if len(tried) == 1:
+            raise certificate.pepit("cvxpy.error").SolverError("gave up")
+        return honest(problem, **settings)
+
+    monkeypatch.setattr(kind, "solve", fails_once)
+    W = bounds.km_worst(0.5, 2)
+    assert performance.km_worst_case(0.5, 2).bound == pytest.approx(W, rel=1e-6)
+    assert len(tried) == 2 and tried[0] != tried[1]
+
+
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     load = importlib.import_module
 
