@@ -1,4 +1,4 @@
-"""The command line, ``python -m bmo``: train, evaluate, certificates, records.
+"""The command line, ``python -m bmo``: train, evaluate, bench, certificates, records.
 
 Every mistake ends in one line that says what is required, what was given and what to do, and
 in exit code 2. An interrupted training exits with 130 and can be resumed.
@@ -14,16 +14,19 @@ from pathlib import Path
 
 import torch
 
-from bmo import record
+from bmo import parallel, record
+from bmo.bench import command as bench
 from bmo.errors import BMOError, TrainingError
 from bmo.performance import experiment as certificates
-from bmo.problems.sparse_coding import METHODS, NOISES, measuring, settings_of
+from bmo.problems.sparse_coding import METHODS, NOISES, Settings, measuring, settings_of
 from bmo.problems.sparse_coding.pictures import load
 from bmo.problems.sparse_coding.pieces import Pieces
 from bmo.problems.sparse_coding.report import save
 from bmo.problems.sparse_coding.trained import trained
 
 EXPERIMENTS = ("sparse-coding",)
+#: Seconds that processes wait for one that works alone: it tests on all images, say.
+PATIENCE = 6 * 3600.0
 RECORDED = Path("notebooks") / "recorded"
 _TRAIN = """\
 Hyper-train the methods of an experiment, test them, and write the record.
@@ -34,12 +37,16 @@ Profiles (they never follow the hardware):
 
 Parts are kept in --out as they are finished. With --resume a later call goes on where an earlier
 one stopped and ends with the same numbers. --noise, --method and --seeds compute only some of the
-parts (several processes may share one folder); the record is written by a call without them.
+parts (several calls may share one folder); the record is written by a call without them.
+
+torchrun shares every batch among processes. The numbers are those of one process but for rounding.
+If one process dies, all stop; the same command with --resume goes on from the last checkpoint.
 
 Examples:
   python -m bmo train sparse-coding --profile page
   python -m bmo train sparse-coding --profile full --out runs/full --noise gaussian
   python -m bmo train sparse-coding --profile full --out runs/full --resume
+  torchrun --standalone --nproc-per-node 2 -m bmo train sparse-coding --profile page
 """
 _EVALUATE = """\
 Run a recorded method on the test images of a profile: T alone, from u0 = 0, without ground truth.
@@ -93,11 +100,12 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     top = argparse.ArgumentParser(
         prog="python -m bmo",
-        description="Bilevel Meta Optimization: hyper-train, evaluate, and look after the records.",
+        description="Bilevel Meta Optimization: hyper-train, evaluate, time, look after records.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_evaluate(commands)
+    bench.add_arguments(_command(commands, "bench", bench.HELP))
     _add_certificates(commands)
     _add_records(commands)
     return top
@@ -165,6 +173,12 @@ def run_train(options: argparse.Namespace) -> None:
             "leave --seeds out to run all of them",
             unknown,
         )
+    with parallel.session(PATIENCE):
+        _train(options, settings, seeds)
+
+
+def _train(options: argparse.Namespace, settings: Settings, seeds: Sequence[int]) -> None:
+    """Every process computes; the first one prints."""
     out = options.out or Path("runs") / f"{options.experiment}.{options.profile}"
     pieces = Pieces(settings, out, options.resume)
     for seed in seeds:
@@ -172,16 +186,22 @@ def run_train(options: argparse.Namespace) -> None:
             for method in options.method or settings.methods:
                 if seed in settings.seeds_of(method):
                     part = pieces.result(noise, method, seed)
-                    print(_summary(noise, method, seed, part, settings.depths), flush=True)
+                    _say(_summary(noise, method, seed, part, settings.depths))
     if options.noise or options.method or options.seeds:
-        print(f"parts kept in {out}; a call without --noise, --method, --seeds writes the record")
+        _say(f"parts kept in {out}; a call without --noise, --method, --seeds writes the record")
         return
     path = save(pieces, out)
     shown = record.table(
         record.read(path), ["noise", "method"], "depth", where={"metric": "psnr"}, style="plain"
     )
-    print(f"PSNR in dB\n{shown}")
-    print(f"record: {path}")
+    _say(f"PSNR in dB\n{shown}")
+    _say(f"record: {path}")
+
+
+def _say(text: str) -> None:
+    """Print in the first process alone."""
+    if parallel.main_process():
+        print(text, flush=True)
 
 
 def _summary(noise: str, method: str, seed: int, part: dict, depths: Sequence[int]) -> str:  # type: ignore[type-arg]

@@ -3,11 +3,13 @@ r"""Hyper-training on data: the outer loop of Algorithm 1 with any torch optimiz
 Book: chapters 6 and 10. A run is decided by its seed: the batch of step t is drawn by a
 generator that (seed, t) alone seeds, so a run that was interrupted and resumed sees the same
 batches and ends, on the same machine, with the same numbers.
+
+Under torchrun several processes share each batch (:mod:`bmo.parallel`): the same batches, the same
+steps, and the same numbers but for rounding, however many processes there are.
 """
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,8 +20,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from bmo import parallel
+from bmo.checkpoint import load_checkpoint, save_checkpoint
 from bmo.errors import DomainError, TrainingError
-from bmo.files import write_atomic
 
 CHECKPOINT = "checkpoint.pt"
 Sample = Callable[[torch.Generator], Any]
@@ -107,8 +110,10 @@ def train(
 
     Args:
         model: Its parameters that require a gradient are :math:`\omega`.
-        loss: A batch → a scalar, :math:`\ell(u^K(\omega), \omega)` averaged over the batch.
-        sample: A generator → a batch; it must draw from this generator only.
+        loss: A batch → a scalar, :math:`\ell(u^K(\omega), \omega)` averaged over the batch. Of
+            several processes each one passes its slice, so the mean must be one over points.
+        sample: A generator → a batch; it must draw from this generator only. Of several processes
+            each one draws the whole batch and keeps its slice (:func:`bmo.parallel.shard`).
         plan: Steps, rates and seed.
         folder: Where checkpoints go; ``None`` for none.
         resume: Go on from the checkpoint in ``folder`` if there is one.
@@ -121,7 +126,9 @@ def train(
 
     Raises:
         TrainingError: The loss or a gradient is not finite (the last good checkpoint stays); the
-            checkpoint is damaged or belongs to another plan or model; the folder cannot be written.
+            checkpoint is damaged or belongs to another plan or model; the folder cannot be
+            written; a process has stopped, or the model is wrapped in DistributedDataParallel.
+        ShapeError: There are more processes than points in a batch.
 
     Example:
         >>> model = nn.Linear(1, 1)
@@ -133,16 +140,16 @@ def train(
     """
     chosen = optimizer or torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
     path = None if folder is None else Path(folder) / CHECKPOINT
-    losses: list[float] = []
-    if path is not None and resume and path.exists():
-        losses = load_checkpoint(path, model, chosen, plan)
+    _require_bare(model)
+    parallel.same_start(model)
+    losses = load_checkpoint(path, model, chosen, asdict(plan)) if path and resume else []
     rates = [group["lr"] if optimizer else plan.rate for group in chosen.param_groups]
     bar = tqdm(
         total=plan.steps,
         initial=len(losses),
         desc=label,
         unit="step",
-        disable=None if progress is None else not progress,
+        disable=(None if progress is None else not progress) if parallel.main_process() else True,
     )
     with bar:
         for step in range(len(losses), plan.steps):
@@ -154,8 +161,17 @@ def train(
             bar.update()
             bar.set_postfix_str(f"loss {losses[-1]:.4g}", refresh=False)
             if path is not None and ((step + 1) % plan.every == 0 or step + 1 == plan.steps):
-                save_checkpoint(path, model, chosen, plan, losses)
+                save_checkpoint(path, model, chosen, asdict(plan), losses)
+    parallel.from_first(b"")  # the last checkpoint is there when any process returns
     return losses
+
+
+def _require_bare(model: nn.Module) -> None:
+    """Refuse a wrapped model: its plain mean over processes would come before the weighted one."""
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        raise TrainingError(
+            "the bare model", "one in DistributedDataParallel", "pass model.module", model
+        )
 
 
 def _step(
@@ -168,12 +184,14 @@ def _step(
 ) -> float:
     """One step of the optimizer; refuses to change the model by anything that is not finite."""
     optimizer.zero_grad(set_to_none=True)
-    value = loss(batch)
+    part, weight = parallel.shard(batch)
+    value = loss(part)
     value.backward()
+    value = parallel.average_grad(model, value, weight)
     parameters = [p for p in model.parameters() if p.grad is not None]
     limit = math.inf if plan.clip is None else plan.clip
     norm = nn.utils.clip_grad_norm_(parameters, limit) if parameters else value.new_zeros(())
-    number = float(value.detach())
+    number = float(value)
     if not (math.isfinite(number) and bool(torch.isfinite(norm))):
         raise TrainingError(
             "a finite loss and gradient",
@@ -183,59 +201,3 @@ def _step(
         )
     optimizer.step()
     return number
-
-
-def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan, losses: list[float]
-) -> None:
-    """Write everything a resumption needs, whole or not at all.
-
-    Raises:
-        TrainingError: The folder cannot be made or written.
-    """
-    stream = io.BytesIO()
-    state = {
-        "plan": asdict(plan),
-        "losses": losses,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "random": torch.get_rng_state(),
-    }
-    torch.save(state, stream)
-    write_atomic(path, stream.getvalue(), TrainingError)
-
-
-def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan
-) -> list[float]:
-    """Restore model, optimizer and torch's own random state; return the losses so far.
-
-    Only tensors and plain numbers are read, so a checkpoint cannot run code.
-
-    Raises:
-        TrainingError: Damaged, or made with another plan or for another model.
-    """
-    remedy = f"delete {path} to start anew"
-    try:
-        state = torch.load(path, weights_only=True)
-        made, losses = state["plan"], state["losses"]
-    except Exception as problem:  # torch raises many kinds for a damaged file
-        raise TrainingError(
-            f"a whole checkpoint {path}", f"{type(problem).__name__}", remedy, str(path)
-        ) from problem
-    # How often checkpoints are written decides nothing about the numbers.
-    wanted = asdict(plan)
-    differ = sorted(k for k in wanted if k != "every" and made.get(k) != wanted[k])
-    if differ:
-        was = ", ".join(f"{k} = {made.get(k)}" for k in differ)
-        now = ", ".join(f"{k} = {wanted[k]}" for k in differ)
-        raise TrainingError(f"a checkpoint made with {now}", was, remedy, differ)
-    try:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, ValueError, KeyError) as problem:
-        raise TrainingError(
-            "a checkpoint of this model", str(problem).splitlines()[0], remedy, str(path)
-        ) from problem
-    torch.set_rng_state(state["random"])
-    return list(losses)

@@ -165,6 +165,7 @@ def test_gradient_red_and_equilibrium_constants_are_attained() -> None:
     assert bounds.gradient_alpha(step, L) == pytest.approx((1 - gradient) / 2, rel=1e-14)
     red = 1 - step * (L + 2 * weight)  # with the denoiser u -> -u
     assert bounds.red_alpha(step, L, weight) == pytest.approx((1 - red) / 2, rel=1e-14)
+    assert bounds.red_alpha(step, L, 0.0) == bounds.gradient_alpha(step, L)
     margin, turn = 0.7, 1.9  # I - W = m I + skew
     limit = bounds.monotone_step_limit(margin, math.hypot(margin, turn))
     assert abs(1 - limit * complex(margin, turn)) == pytest.approx(1.0, rel=1e-14)
@@ -328,6 +329,14 @@ OUTSIDE = [
     lambda: bounds.km_line(0.0, 1),
     lambda: bounds.km_rotation(math.nan, 1),
     lambda: bounds.averagedness_decrease(math.inf, 1.0, 0.5),
+    lambda: bounds.averagedness_decrease(1.0, -1.0, 0.5),
+    lambda: bounds.km_residual(0.5, math.nan, 1.0),  # type: ignore[arg-type]
+    lambda: bounds.km_residual(0.5, math.inf, 1.0),  # type: ignore[arg-type]
+    lambda: bounds.red_alpha(0.5, 0.0, 0.0),
+    lambda: bounds.red_alpha(0.5, 1.0, -0.5),
+    lambda: bounds.one_step(1.0, 0.5, math.nan, 1.0, 0.5, 0.5, 1.0),
+    lambda: bounds.one_step_sharp(1.0, 0.5, math.inf, 1.0, 0.5, 0.5, 1.0),
+    lambda: bounds.upper_gap_sharp(1.0, math.nan, 0.5, 1.0, 1.0),
     lambda: bounds.composition_averaged(0.0, 0.5),
     lambda: bounds.composition_averaged(0.5, 1.1),
     lambda: bounds.forward_backward_averaged(1.1),

@@ -239,9 +239,9 @@ def test_methods_are_a_registry() -> None:
         validity("magic")
     assert "Memory" in validity("reverse")
     with pytest.raises(DomainError, match="taken"):
-        register("reverse", "again")(module.reverse)
+        register("reverse", "again")(module.Reverse)
     register("twice", "never: it doubles the truth")(
-        lambda *a: (*(r := module.reverse(*a))[:2], tuple(2 * g for g in r[2]))
+        lambda *a: (*(r := module.Reverse()(*a))[:2], tuple(2 * g for g in r[2]))
     )
     try:
         double = hypergradient(inner, problem.start, problem.upper, 3, method="twice")

@@ -5,6 +5,11 @@ prints, the bound its notebook draws and the bound the tests hold are one and th
 Arguments outside the range in which a statement is proved are refused.
 """
 
+from bmo.bounds.anchors import (
+    anchored_distance,
+    anchored_jacobian,
+    free_anchor_move,
+)
 from bmo.bounds.averaging import (
     aggregate_averaged,
     composition_averaged,
@@ -83,7 +88,9 @@ from bmo.bounds.stationarity import (
 
 __all__ = [
     "aggregate_averaged",
+    "anchored_distance",
     "anchored_gap",
+    "anchored_jacobian",
     "anchored_move",
     "anchored_residual",
     "averagedness_decrease",
@@ -97,6 +104,7 @@ __all__ = [
     "fixed_point_decrease",
     "fixed_point_distance",
     "forward_backward_averaged",
+    "free_anchor_move",
     "gap_below",
     "gradient_alpha",
     "hypergradient_distance",

@@ -28,7 +28,7 @@ def composition_averaged(a1: float, a2: float) -> float:
     Raises:
         DomainError: A constant is outside (0, 1].
 
-    Book: chapter 4, composition.
+    Book: chapter 2, composition.
 
     Example:
         >>> from bmo import bounds
@@ -45,7 +45,7 @@ def projected_averaged(a: float) -> float:
     r""":math:`1/(2-a)`: an a-averaged map followed by a projection in the same metric.
 
     The same number as ``composition_averaged(0.5, a)``, since projections are 1/2-averaged.
-    Book: chapter 2, Lemma 0.3.
+    Book: chapter 2, a projected step.
 
     Example:
         >>> from bmo import bounds
@@ -81,7 +81,7 @@ def gradient_alpha(step: float, lipschitz: float) -> float:
 
     Args:
         step: :math:`\tau > 0`.
-        lipschitz: :math:`L > 0`; :math:`\tau \le 2/L`.
+        lipschitz: :math:`L > 0`; the step is at most :math:`2/L`.
 
     Raises:
         DomainError: An argument is not positive.
@@ -160,7 +160,7 @@ def red_alpha(step: float, L: float, weight: float) -> float:
     Args:
         step: :math:`\tau > 0`, at most :math:`2/(L+2\lambda)`.
         L: Lipschitz constant of :math:`\nabla f`, >= 0.
-        weight: :math:`\lambda > 0`.
+        weight: :math:`\lambda \ge 0`; L and the weight are not both 0.
 
     Raises:
         DomainError: An argument is outside its range.
@@ -173,14 +173,14 @@ def red_alpha(step: float, L: float, weight: float) -> float:
         >>> bounds.red_alpha(0.5, 1.0, 0.5)
         0.5
     """
-    total = require_nonnegative("L", L) + 2 * require_positive("weight", weight)
-    return gradient_alpha(step, total)
+    total = require_nonnegative("L", L) + 2 * require_nonnegative("weight", weight)
+    return gradient_alpha(step, require_positive("L + 2 weight", total))
 
 
 def monotone_step_limit(margin: float, norm: float) -> float:
     r""":math:`2m/\|I-W\|^2`: the longest step of a monotone equilibrium network.
 
-    It is needed that :math:`I-W\succeq mI`.
+    It is needed that :math:`\langle(I-W)w,w\rangle \ge m|w|^2` for all w; W need not be symmetric.
 
     Args:
         margin: :math:`m > 0`.
@@ -239,7 +239,7 @@ def aggregate_averaged(alpha: float, mu: float, step: float, lipschitz: float) -
         DomainError: An argument is outside its range.
         ConditionError: The step is too long.
 
-    Book: chapter 6, Lemma 5.
+    Book: chapter 7, Lemma 5.
 
     Example:
         >>> from bmo import bounds

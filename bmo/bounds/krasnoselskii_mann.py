@@ -39,7 +39,8 @@ def averagedness_decrease(distance: float, moved: float, alpha: float) -> float:
         0.0
     """
     kappa = (1 - _alpha(alpha)) / alpha
-    return require_nonnegative("distance", distance) ** 2 - kappa * moved**2
+    square = require_nonnegative("moved", moved) ** 2
+    return require_nonnegative("distance", distance) ** 2 - kappa * square
 
 
 def km_residual(alpha: float, k: int, distance: float) -> float:

@@ -1,13 +1,19 @@
 r"""One step of Algorithm 1, :math:`u^k = F_{s_k}(u^{k-1})`: Lemmas 2, 2+, 3, 4 and 5.
 
-Book: chapter 6. Norms are those of :math:`H_\omega`. ``slope`` is :math:`G = \max_U\|g\|`,
-``alpha`` and ``mu`` are those of the scheme, ``step`` is :math:`s_k`, and "gap" means
-:math:`\ell(\cdot)-\ell(\bar u)` at a fixed point :math:`\bar u` of T in U.
+Book: chapter 6 (Lemma 5: chapter 7). Norms are those of :math:`H_\omega`. ``slope`` is
+:math:`G = \max_U\|g\|`, ``alpha`` and ``mu`` are those of the scheme, ``step`` is :math:`s_k`, and
+"gap" means :math:`\ell(\cdot)-\ell(\bar u)` at a fixed point :math:`\bar u` of T in U.
 """
 
 from __future__ import annotations
 
-from bmo.bounds.ranges import require_half_open, require_nonnegative, require_open, require_positive
+from bmo.bounds.ranges import (
+    require_finite,
+    require_half_open,
+    require_nonnegative,
+    require_open,
+    require_positive,
+)
 from bmo.errors import ConditionError
 
 
@@ -59,7 +65,7 @@ def one_step(
     c, s = relaxation(alpha, mu), require_positive("step", step)
     require_nonnegative("distance", distance), require_nonnegative("residual", residual)
     square = mu * s**2 * require_nonnegative("slope", slope) ** 2
-    return distance**2 - c * residual**2 - 2 * mu * s * gap + square
+    return distance**2 - c * residual**2 - 2 * mu * s * require_finite("gap", gap) + square
 
 
 def one_step_sharp(
@@ -105,11 +111,14 @@ def one_step_sharp(
     if not 0 <= product <= 1 + 1e-12:
         raise ConditionError("0 <= step * L_H <= 1", f"{product:.6g}", "shorten the step", product)
     kept = mu * max(0.0, 1 - product) * require_nonnegative("moved", moved) ** 2
-    return distance**2 - c * residual**2 - 2 * mu * step * gap_after - kept
+    gained = 2 * mu * step * require_finite("gap_after", gap_after)
+    return distance**2 - c * residual**2 - gained - kept
 
 
 def step_drift(earlier: float, mu: float, slope: float, first: float, last: float) -> float:
     r"""Lemma 3: :math:`e_k \le e_j + \mu G(s_{j+1}-s_{k+1})`, with :math:`e_k=\|u^{k+1}-u^k\|`.
+
+    The steps must not increase from :math:`s_{j+1}` to :math:`s_{k+1}`.
 
     Args:
         earlier: :math:`e_j`, :math:`j \le k`.
@@ -161,6 +170,8 @@ def residual_from_step(moved: float, mu: float, slope: float, step: float) -> fl
 
 def residual_drift(earlier: float, mu: float, slope: float, first: float) -> float:
     r"""Lemma 3: :math:`r_k \le r_j + 2\mu Gs_{j+1}/(1-\mu)` for :math:`k \ge j`.
+
+    The steps must not increase.
 
     Args:
         earlier: :math:`r_j`.
@@ -233,7 +244,7 @@ def upper_gap_sharp(moved: float, inner: float, mu: float, slope: float, step: f
     """
     product = require_open("mu", mu, 0.0, 1.0) * require_positive("step", step)
     moved, slope = require_nonnegative("moved", moved), require_nonnegative("slope", slope)
-    return (inner + product * slope * moved - moved**2 / 2) / product
+    return (require_finite("inner", inner) + product * slope * moved - moved**2 / 2) / product
 
 
 def fixed_point_decrease(distance: float, moved: float, alpha: float, mu: float) -> float:
@@ -250,7 +261,7 @@ def fixed_point_decrease(distance: float, moved: float, alpha: float, mu: float)
     Raises:
         DomainError: An argument is outside its range.
 
-    Book: chapter 6, Lemma 5.
+    Book: chapter 7, Lemma 5.
 
     Example:
         >>> from bmo import bounds

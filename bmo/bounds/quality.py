@@ -110,13 +110,13 @@ def uniform_residual_harmonic(
 
     Args:
         k: Number of steps done, >= 0.
-        s: At most :math:`4\lambda_{lb}/L_\ell`.
+        s: At most :math:`4/L_H`.
         alpha: In (0, 1).
         mu: In [0, 1).
         diameter: :math:`\Delta \ge 0`.
         slope: :math:`G \ge 0`.
         oscillation: :math:`M \ge 0`.
-        sharp: ``s`` is at most :math:`2\lambda_{lb}/L_\ell`; then the term in G² is dropped.
+        sharp: ``s`` is at most :math:`2/L_H`; then the term in G² is dropped.
 
     Raises:
         DomainError: An argument is outside its range.

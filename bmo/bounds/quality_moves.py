@@ -94,7 +94,7 @@ def move_power(
 
     Args:
         k: Number of steps done, >= 0.
-        s: Scale of the schedule, at most :math:`2^{1+p}\lambda_{lb}/L_\ell`.
+        s: Scale of the schedule, at most :math:`2^{1+p}/L_H`.
         p: In [0, 1].
         alpha: In (0, 1).
         mu: In [0, 1).

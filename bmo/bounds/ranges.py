@@ -53,8 +53,13 @@ def require_nonnegative(name: str, value: float) -> float:
     return require_half_open(name, value, 0.0, math.inf)
 
 
+def require_finite(name: str, value: float) -> float:
+    """Refuse a value that is infinite or NaN; any sign will do."""
+    return require_open(name, value, -math.inf, math.inf)
+
+
 def require_count(name: str, value: int) -> int:
     """Refuse a number of steps that is not a nonnegative integer."""
-    if value != int(value) or value < 0:
+    if not 0 <= value < math.inf or value != int(value):
         raise DomainError(f"an integer {name} >= 0", f"{name} = {value}", "count steps", value)
     return int(value)

@@ -9,13 +9,30 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from bmo.errors import ConditionError
+from bmo.kernels import Kernel
 from bmo.metric import Metric
+
+
+@dataclass(frozen=True)
+class Piece:
+    r"""The piece of a piecewise linear step at u: :math:`\partial_uD = M(I - P^{-1}Q)`.
+
+    Attributes:
+        active: The diagonal of :math:`M` as bool, shape of u.
+        weights: The diagonal of :math:`P`, shape () or (n,).
+        gram: The symmetric matrix :math:`Q`, shape (n, n).
+    """
+
+    active: Tensor
+    weights: Tensor
+    gram: Tensor
 
 
 class Operator(nn.Module, ABC):
@@ -42,6 +59,14 @@ class Operator(nn.Module, ABC):
     @abstractmethod
     def forward(self, u: Tensor) -> Tensor:
         """:math:`D(u)`, same shape as ``u``."""
+
+    def kernel(self) -> Kernel | None:
+        """The step with its adjoint by hand, for :mod:`bmo.fused`; ``None`` if it has none."""
+        return None
+
+    def piece(self, u: Tensor) -> Piece | None:
+        """The derivative at ``u`` where the step is piecewise linear; ``None`` where it is not."""
+        return None
 
     def bind(self, **data: Any) -> Self:
         """The same operator (parameters shared) on other data, ``D.bind(b=batch)``.
@@ -104,6 +129,20 @@ class Preparing(Operator):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_ready": None}  # copies and pickles prepare themselves
+
+
+def kernel_of(operator: Operator) -> Kernel | None:
+    """The kernel of an operator, if it speaks for the step that the operator really takes.
+
+    A subclass with a ``forward`` of its own, or a hook, goes through autograd.
+    """
+    for kind in type(operator).__mro__:
+        if "kernel" in vars(kind):
+            break
+        if "forward" in vars(kind):
+            return None
+    hooked = operator._forward_hooks or operator._forward_pre_hooks or operator._backward_hooks
+    return None if hooked else operator.kernel()
 
 
 def _prepared(module: Any, memo: dict[int, nn.Module]) -> Any:

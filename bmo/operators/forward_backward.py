@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from bmo.errors import ConditionError
+from bmo.kernels import ForwardBackward, Kernel
 from bmo.metric import Metric, Scaled, exact
-from bmo.operators.base import Operator
-from bmo.prox import Prox, Zero
-from bmo.smooth import Smooth
+from bmo.operators.base import Operator, Piece
+from bmo.prox import L1, NonnegativeL1, Prox, Zero
+from bmo.smooth import LeastSquares, Quadratic, Ridge, Smooth, Sum
 
 
 def forward_backward_delta(smooth: Smooth, metric: Metric) -> float:
@@ -94,3 +96,52 @@ class ProximalGradient(Operator):
     def forward(self, u: Tensor) -> Tensor:
         metric = self.metric
         return self.prior(u - metric.solve(self.smooth(u)), metric)
+
+    def _family(self) -> tuple[LeastSquares | Quadratic, Tensor | None] | None:
+        """The quadratic part of f and a ridge weight, where the step is of the lasso family."""
+        smooth, ridge = self.smooth, None
+        if isinstance(smooth, Sum) and [type(f) for f in smooth.parts[1:]] == [Ridge]:
+            first, second = smooth.parts
+            smooth, ridge = cast(Smooth, first), cast(Ridge, second).weight()
+        known = type(self.prior) in (Zero, L1, NonnegativeL1) and self.metric.weights() is not None
+        if not known or not isinstance(smooth, (LeastSquares, Quadratic)):
+            return None
+        return smooth, ridge
+
+    def kernel(self) -> Kernel | None:
+        family, weights = self._family(), self.metric.weights()
+        if family is None or weights is None:
+            return None
+        smooth, ridge = family
+        thin = isinstance(smooth, LeastSquares)
+        matrix, data = quadratic_data(smooth)
+        if matrix.requires_grad:
+            return None
+        weights = weights.to(matrix)
+        threshold = None
+        if isinstance(self.prior, L1):
+            threshold = self.prior.threshold().to(matrix) / weights
+        ridge = None if ridge is None else ridge.to(matrix)
+        positive = isinstance(self.prior, NonnegativeL1)
+        return ForwardBackward(matrix, data, ridge, weights, threshold, thin, positive)
+
+    def piece(self, u: Tensor) -> Piece | None:
+        family, weights = self._family(), self.metric.weights()
+        if family is None or weights is None:
+            return None
+        smooth, ridge = family
+        matrix, _ = quadratic_data(smooth)
+        gram = matrix.mT @ matrix if isinstance(smooth, LeastSquares) else matrix
+        if ridge is not None:
+            gram = gram + torch.diag(ridge.to(gram).expand(len(gram)))
+        out = self(u)
+        everywhere = isinstance(self.prior, Zero)
+        active = torch.ones_like(out, dtype=torch.bool) if everywhere else out != 0
+        return Piece(active, weights.to(gram), gram)
+
+
+def quadratic_data(smooth: LeastSquares | Quadratic) -> tuple[Tensor, Tensor]:
+    """Matrix and data of a quadratic function: A and b, or Q and c."""
+    if isinstance(smooth, LeastSquares):
+        return smooth.A, smooth.b
+    return smooth.Q, smooth.c

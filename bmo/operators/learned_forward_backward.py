@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from bmo.errors import ConditionError, NonFiniteError, ShapeError
+from bmo.kernels import AffineSoft, Kernel, ResidualSoft
 from bmo.metric import Diagonal, Metric
-from bmo.operators.base import Preparing
+from bmo.operators.base import Piece, Preparing
 from bmo.operators.spectral import METHODS, largest_eigenvalue
 from bmo.parameters import Positive
 
@@ -147,6 +148,17 @@ class LearnedForwardBackward(Preparing):
             first, second = at.thin  # type: ignore[misc]
             z = u - (u @ first) @ second + at.shift
         return z - torch.minimum(torch.maximum(z, -at.threshold), at.threshold)
+
+    def kernel(self) -> Kernel:
+        at: Prepared = self.prepare()
+        if at.forward is not None:
+            return AffineSoft(at.forward, at.shift, at.threshold)
+        first, second = at.thin  # type: ignore[misc]
+        return ResidualSoft(first, first.new_zeros(()), -second, at.shift, at.threshold)
+
+    def piece(self, u: Tensor) -> Piece:
+        at: Prepared = self.prepare()
+        return Piece(self(u) != 0, at.p, self.G.mT @ self.G)
 
 
 def _matrix(value: Tensor, learn: bool) -> nn.Parameter:

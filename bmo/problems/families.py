@@ -3,7 +3,7 @@ r"""Random bilevel problems on four families of operators, with :math:`\varphi` 
 For one :math:`\omega` each: a training map :math:`T: U\to U` whose fixed points form an affine set
 cut by U, a least squares :math:`\ell`, and U a ball of the metric H. There every constant of the
 theorems has a closed form, and so has :math:`\varphi = \min_S\ell`, up to one scalar equation that
-bisection solves. Book: chapter 7.
+bisection solves; convexity says how far off it can be. Book: chapter 7.
 """
 
 from __future__ import annotations
@@ -21,10 +21,22 @@ from bmo.inner import Inner
 from bmo.metric import Dense, Metric
 from bmo.operators import Lambda, Operator, Unrelaxed
 from bmo.problems.family_steps import FAMILIES, MAKERS, SHRINK, Array, tensor
+from bmo.problems.family_values import least_in_ball, possible_descent
 from bmo.schedules import Schedule
 from bmo.sets import Set
 
-__all__ = ["FAMILIES", "HalfSquares", "Instance", "MetricBall", "least_in_ball", "random_instance"]
+__all__ = [
+    "FAMILIES",
+    "SIZES",
+    "HalfSquares",
+    "Instance",
+    "MetricBall",
+    "least_in_ball",
+    "random_instance",
+]
+
+SIZES = (3, 4, 5, 6, 7, 8, 10, 20, 30, 50, 80, 120, 200)
+"""Sizes n of the primal variable that the checks of the book go through, seed by seed."""
 
 
 class MetricBall(Set):
@@ -84,7 +96,8 @@ class Instance:
         oscillation: A bound on :math:`M`.
         lipschitz: :math:`L_H`.
         strength: The modulus m of strong convexity of :math:`\ell`, 0 if there is none.
-        value: :math:`\varphi`.
+        value: :math:`\varphi`, by a singular value decomposition and bisection.
+        value_error: A bound on ``value`` minus the true :math:`\varphi`, from convexity alone.
         best: A minimiser of :math:`\ell` over :math:`S`, shape (n,).
         kappa: With :math:`\mathrm{dist}(u,S) \le \kappa\,r(u)` on U, where it is known.
         distance: :math:`u \mapsto \mathrm{dist}(u, S)` where kappa is known.
@@ -102,6 +115,7 @@ class Instance:
     lipschitz: float
     strength: float
     value: float
+    value_error: float
     best: Tensor
     kappa: float | None
     distance: Callable[[Tensor], Tensor]
@@ -121,32 +135,6 @@ class Instance:
             "diameter": self.diameter,
             "slope": self.slope,
         }
-
-
-def least_in_ball(B: Array, d: Array, center: Array, radius: float) -> Array:
-    r"""Minimise :math:`\tfrac12|Bt-d|^2` over :math:`|t-c|\le R`, by the SVD and bisection.
-
-    Example:
-        >>> import numpy as np
-        >>> least_in_ball(np.eye(1), np.array([3.0]), np.zeros(1), 1.0).round(12)
-        array([1.])
-    """
-    U, sigma, Wt = np.linalg.svd(B, full_matrices=False)
-    keep = sigma > 1e-12 * max(1.0, float(sigma.max(initial=0.0)))
-    U, sigma, Wt = U[:, keep], sigma[keep], Wt[keep]
-    c = sigma * (U.T @ (d - B @ center))
-
-    def length(weight: float) -> float:
-        return float(np.linalg.norm(c / (sigma**2 + weight)))
-
-    low = high = 0.0
-    if length(0.0) > radius:
-        high = float(np.linalg.norm(c)) / radius
-        for _ in range(200):
-            mid = (low + high) / 2
-            low, high = (mid, high) if length(mid) > radius else (low, mid)
-    best: Array = center + Wt.T @ (c / (sigma**2 + high))
-    return best
 
 
 def _known_kappa(family: str, D: Operator, alpha: float, n: int, metric: Metric) -> float:
@@ -170,7 +158,8 @@ def random_instance(family: str, seed: int, n: int = 6, regular: bool = False) -
     Args:
         family: One of ``FAMILIES``.
         seed: Seed of all random choices.
-        n: Size of the primal variable, >= 3; PDHG and ADMM have dual variables besides.
+        n: Size of the primal variable, >= 3; PDHG and ADMM have further variables, u has at most
+            2n + 2 coordinates.
         regular: As said above.
 
     Raises:
@@ -231,7 +220,10 @@ def _assemble(
     rows = size if rng.uniform() < 0.5 else max(1, size // 2)
     B = rng.normal(size=(rows, size)) / np.sqrt(size) + (np.eye(size) if rows == size else 0.0)
     d = B @ center + 2 * rng.normal(size=rows)
-    best = y0 + Q @ least_in_ball(B @ Q, d - B @ y0, *_ball_in(Q, center - y0, radius))
+    inner = _ball_in(Q, center - y0, radius)
+    t = least_in_ball(B @ Q, d - B @ y0, *inner)
+    best = y0 + Q @ t
+    descent = possible_descent(Q.T @ B.T @ (B @ best - d), t, *inner)
     sigma, miss = np.linalg.svd(B, compute_uv=False), B @ center - d
     first, L = float(np.linalg.norm(B.T @ miss)), float(sigma[0] ** 2)
     return Instance(
@@ -247,6 +239,7 @@ def _assemble(
         lipschitz=L,
         strength=float(sigma[-1] ** 2) if rows == size else 0.0,
         value=0.5 * float(np.sum((B @ best - d) ** 2)),
+        value_error=descent,
         best=metric.unfactor(tensor(best)),
         kappa=_known_kappa(family, D, alpha, size, metric) if regular else None,
         distance=_distance(metric, tensor(y0), tensor(Q)),

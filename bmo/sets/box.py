@@ -34,7 +34,7 @@ class Box(Set):
             raise DomainError("low <= high in every entry", f"{low}, {high}", "swap the ends")
 
     def nearest(self, u: Tensor) -> Tensor:
-        return torch.minimum(torch.maximum(u, self.low.to(u)), self.high.to(u))
+        return torch.clamp(u, self.low.to(u), self.high.to(u))
 
     def contains(self, u: Tensor, tol: float = 1e-9) -> Tensor:
         return ((u >= self.low.to(u) - tol) & (u <= self.high.to(u) + tol)).all(-1)

@@ -64,6 +64,28 @@ def test_a_ledger_without_fault_has_no_orphan(book: Path) -> None:
     assert claims.orphans(book) == []
 
 
+OPEN = """
+- id: later
+  statement: It is fast.
+  kind: experiment
+  source: abstract
+  stated: book/one.md#thm-rate
+  proved: null
+  notebook: null
+  test: null
+  status: open
+"""
+
+
+def test_an_open_claim_needs_a_place_and_nothing_else(book: Path) -> None:
+    write(book / "book/claims.yml", f"{LEDGER}{OPEN}")
+    assert claims.orphans(book) == []
+    write(book / "book/claims.yml", f"{LEDGER}{OPEN.replace('thm-rate', 'thm-none')}")
+    assert claims.orphans(book) == ["later: stated: no book/one.md#thm-none"]
+    write(book / "book/claims.yml", f"{LEDGER}{OPEN.replace('status: open', 'status: measured')}")
+    assert claims.orphans(book) == ["later: notebook is not named", "later: test is not named"]
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "fault"),
     [
@@ -80,6 +102,9 @@ def test_a_ledger_without_fault_has_no_orphan(book: Path) -> None:
             "test: null",
             "test is not named",
         ),
+        ("book/claims.yml", "proved and verified", "open", "says open, but a proof"),
+        ("book/claims.yml", "proved and verified", "conjectured", "conjectured, but a proof"),
+        ("book/claims.yml", "source: ours", "source: hearsay", "'hearsay' is not one of"),
         ("book/claims.yml", "  source: ours\n", "", "missing or unknown"),
         ("book/claims.yml", "- id: rate", f"{LEDGER}\n- id: rate", "rate: twice"),
         ("book/one.md", "# One", "# One\n\n:::{prf:lemma} L\n:label: lem-a\n:::", "#lem-a: not in"),

@@ -161,6 +161,12 @@ def test_rotation_is_the_slower_branch_from_one_half_on() -> None:
     for alpha in torch.linspace(0.5, 0.999, 60).tolist():
         for k in [*range(0, 60), 200, 1000]:
             assert bounds.km_rotation(alpha, k) >= bounds.km_line(alpha, k) * (1 - 1e-12)
+            if k > 0:  # the gain over (c): at least 2, at most e where the second form holds
+                gain = bounds.km_residual(alpha, k, 1.0) ** 2 / bounds.km_worst(alpha, k)
+                assert gain >= 2 * (1 - 1e-12)
+                if 4 * alpha * (1 - alpha) * (k + 1) >= 1:
+                    assert gain <= math.e
+    assert bounds.km_residual(0.99, 1, 1.0) ** 2 / bounds.km_worst(0.99, 1) > 10
     assert bounds.km_line(0.2, 5) > bounds.km_rotation(0.2, 5)
     assert bounds.km_line(0.2, 6) < bounds.km_rotation(0.2, 6)
 

@@ -173,6 +173,43 @@ def test_change_of_metric() -> None:
     assert float(torch.linalg.matrix_norm(matrix, 2)) > 1.5
 
 
+@pytest.mark.parametrize("linearised", [False, True])
+def test_two_block_admm(linearised: bool) -> None:
+    """|v| + quadratic in u, written out here: nonexpansive in H, fixed points are the solutions."""
+    rng = torch.Generator().manual_seed(5)
+    beta, lam = 0.7, 0.4
+    A, B = torch.randn(3, 4, generator=rng), torch.randn(3, 2, generator=rng)
+    b, c = torch.randn(3, generator=rng), torch.randn(4, generator=rng)
+    Q = spd(4, rng, 5.0)
+    Pu = Q / 2 if linearised else 0.01 * torch.eye(4)  # the boundary of Q <= 2 P_u
+    tau = 1.0001 * beta * float(torch.linalg.matrix_norm(B, 2)) ** 2
+    Pv = tau * torch.eye(2) - beta * B.T @ B
+    left = Pu + beta * A.T @ A + (0 if linearised else 1) * Q
+
+    def step(z: torch.Tensor) -> torch.Tensor:
+        u, v, y = z.split([4, 2, 3], -1)
+        pull = c - u @ Q if linearised else c
+        right = pull + u @ Pu - (y + beta * (v @ B.T - b)) @ A
+        u = torch.linalg.solve(left, right.mT).mT
+        w = v - (y + beta * (u @ A.T + v @ B.T - b)) @ B / tau
+        v = w.sign() * (w.abs() - lam / tau).clamp_min(0)
+        return torch.cat([u, v, y + beta * (u @ A.T + v @ B.T - b)], -1)
+
+    H = torch.block_diag(Pu, Pv + beta * B.T @ B, torch.eye(3) / beta)
+    points = 3 * torch.randn(60, 1, 9, generator=rng)
+    J = [torch.func.jacrev(lambda x: step(x)[0])(z)[:, 0] for z in points]
+    assert 0.9 < max(norm_in(j, H) for j in J) <= 1 + 1e-10
+    end = torch.zeros(1, 9)
+    for _ in range(6000):
+        end = 0.1 * end + 0.9 * step(end)
+    u, v, y = end[0].split([4, 2, 3])
+    assert float((A @ u + B @ v - b).abs().max()) < 1e-9
+    assert float((Q @ u - c + A.T @ y).abs().max()) < 1e-9
+    slope = -B.T @ y
+    assert float(slope.abs().max()) <= lam + 1e-9
+    assert float((slope * v).sum()) == pytest.approx(lam * float(v.abs().sum()), abs=1e-9)
+
+
 def test_the_trap_of_douglas_rachford() -> None:
     """The numbers of the warning: z -> 1/2 (prox(z) - 2)^2 with f = |.| at 0, 1, 2."""
     prox = bmo.prox.L1(1.0)(torch.tensor([[0.0], [1.0], [2.0]]), Identity())

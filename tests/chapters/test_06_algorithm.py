@@ -205,6 +205,11 @@ def test_one_step_sharp_needs_its_condition() -> None:
     right = 1 - 2 * 0.9 * 2.0 * 0.5 * after**2
     assert after**2 > right + 0.7
     assert after**2 <= bounds.one_step(1.0, 0.0, 0.5, 2.0, 0.5, 0.9, slope=1.0)
+    # with the target at u^{k-1} = 1 itself it fails exactly beyond s = 1/(mu L)
+    for mu in (0.5, 0.9, 0.999):
+        for s, holds in ((0.999 / mu, True), (1.001 / mu, False)):
+            after = 1 - mu * s
+            assert ((1 - after) ** 2 <= -2 * mu * s * 0.5 * (after**2 - 1)) is holds
     with pytest.raises(bmo.errors.ConditionError):
         bounds.one_step_sharp(1.0, 0.0, 0.5, 2.0, 0.5, 0.9, lipschitz=1.0)
 

@@ -1,7 +1,8 @@
 """Chapter 7: one test for each numbered statement.
 
-The random problems have :math:`\\varphi` from a separate solver (tests/problems/test_families.py
-holds it against its optimality conditions). Rates are measured on problems solved by hand.
+The random problems have up to 200 primal variables and :math:`\\varphi` from a separate solver
+(tests/problems/test_families.py holds it against a second one, to 1e-8). Rates are measured on
+problems solved by hand.
 """
 
 from __future__ import annotations
@@ -17,17 +18,15 @@ import torch
 import bmo
 from bmo import bounds
 from bmo.problems import toy
-from bmo.problems.families import FAMILIES, Instance, random_instance
+from bmo.problems.families import FAMILIES, SIZES, Instance, random_instance
 
 SEEDS = range(52)  # 4 families x 52 = 208 problems
-LARGE = dict(zip(FAMILIES, (50, 30, 24, 50), strict=True))
 
 
 @cache
 def problem(family: str, seed: int, regular: bool = False) -> Instance:
-    """Every thirteenth problem is large: 50 variables in all."""
-    n = LARGE[family] if seed % 13 == 0 else 3 + seed % 6
-    return random_instance(family, seed, n=n, regular=regular)
+    """Thirteen sizes from 3 to 200, each four times."""
+    return random_instance(family, seed, n=SIZES[seed % 13], regular=regular)
 
 
 class Run:
@@ -48,6 +47,23 @@ class Run:
 
 
 ALL = pytest.mark.parametrize("family", FAMILIES)
+
+
+class Slack:
+    """Holds a bound along many problems, and tells how close it was met."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.ratio, self.largest = name, 0.0, 0
+
+    def hold(self, q: Instance, measured: float, guaranteed: float) -> None:
+        assert measured <= guaranteed
+        self.ratio = max(self.ratio, measured / guaranteed)
+        self.largest = max(self.largest, len(q.start))
+
+    def told(self, least: float) -> None:
+        """Print the slack; a bound that is never felt would be no test."""
+        print(f"{self.name}: largest measured / guaranteed {self.ratio:.4f}; size {self.largest}")
+        assert self.largest >= 200 and self.ratio > least
 
 
 @ALL
@@ -79,6 +95,7 @@ def test_frozen_map(family: str) -> None:
 @ALL
 @pytest.mark.parametrize("sharp", [True, False])
 def test_uniform_residual(family: str, sharp: bool) -> None:
+    slack = Slack(f"A, {family}")
     for seed in SEEDS:
         q = problem(family, seed)
         run = Run(q, bmo.schedule((1 if sharp else 2) / q.lipschitz * 2**0.6, 0.6), 12)
@@ -87,12 +104,14 @@ def test_uniform_residual(family: str, sharp: bool) -> None:
             for w in range(1, k + 2):
                 sigma = run.steps[k - w + 1]
                 bound = bounds.uniform_residual(k, w, sigma, oscillation=M, sharp=sharp, **run.have)
-                assert run.r[k] <= bound
+                slack.hold(q, run.r[k], bound)
+    slack.told(0.04)
 
 
 @ALL
 def test_harmonic_schedule(family: str) -> None:
-    for seed in list(SEEDS)[::2]:
+    slack = Slack(f"A with s/(k+1), {family}")
+    for seed in SEEDS:
         q = problem(family, seed)
         for sharp, s in ((True, 2 / q.lipschitz), (False, 4 / q.lipschitz)):
             run = Run(q, bmo.schedule(s), 12)
@@ -100,27 +119,32 @@ def test_harmonic_schedule(family: str) -> None:
                 bound = bounds.uniform_residual_harmonic(
                     k, s, oscillation=q.oscillation, sharp=sharp, **run.have
                 )
-                assert run.r[k] <= bound
+                slack.hold(q, run.r[k], bound)
+    slack.told(0.05)
 
 
 @ALL
 def test_uniform_step_length(family: str) -> None:
+    steps, right, above = (Slack(f"A+ {name}, {family}") for name in ("move", "residual", "value"))
     for seed in SEEDS:
         q = problem(family, seed)
         p = (0.3, 0.7, 1.0)[seed % 3]
         run = Run(q, bmo.schedule(2 / q.lipschitz * 2**p, p), 12)
         for k in (0, 1, 4, 12):
             for w in range(1, k + 2):
-                moved = bounds.move_window(k, w, run.change(k, w), **run.have)
-                assert run.e[k] <= moved
-                step = run.steps[k]
-                assert run.r[k] <= bounds.residual_from_step(moved, q.mu, q.slope, step)
-                assert run.gap[k] <= bounds.upper_gap(moved, q.diameter, q.mu, q.slope, step)
+                moved, step = bounds.move_window(k, w, run.change(k, w), **run.have), run.steps[k]
+                steps.hold(q, run.e[k], moved)
+                right.hold(q, run.r[k], bounds.residual_from_step(moved, q.mu, q.slope, step))
+                value = bounds.upper_gap(moved, q.diameter, q.mu, q.slope, step)
+                above.hold(q, run.gap[k], value)
+    steps.told(0.2)
+    right.told(0.05)
+    above.told(0.03)
 
 
 @ALL
 def test_constant_steps_and_blocks(family: str) -> None:
-    for seed in list(SEEDS)[::2]:
+    for seed in SEEDS:
         q = problem(family, seed)
         size = {name: q.constants[name] for name in ("alpha", "mu", "diameter")}
         run = Run(q, 1.5 / q.lipschitz, 16)
@@ -141,7 +165,7 @@ def test_constant_steps_and_blocks(family: str) -> None:
 
 @ALL
 def test_power_schedules(family: str) -> None:
-    for seed in list(SEEDS)[::2]:
+    for seed in SEEDS:
         q = problem(family, seed)
         p = (0.0, 1 / 7, 0.5, 1.0)[seed % 4]
         s = 2 ** (1 + p) / q.lipschitz
@@ -155,7 +179,7 @@ def test_power_schedules(family: str) -> None:
 
 @ALL
 def test_ergodic_rate(family: str) -> None:
-    tight = 0.0
+    slack = Slack(f"ergodic, {family}")
     for seed in SEEDS:
         q = problem(family, seed)
         rise = [0.3, 1.0, 0.6, 0.9] * 6  # the steps need not fall
@@ -168,10 +192,9 @@ def test_ergodic_rate(family: str) -> None:
                 u = loop.step(u, s, q.upper, H)
                 total, gaps, mean = total + s, gaps + s * float(q.upper(u) - q.value), mean + s * u
                 bound = bounds.ergodic_gap(start, q.mu, total)
-                assert gaps / total <= bound
-                assert float(q.upper(mean / total) - q.value) <= bound
-                tight = max(tight, gaps / total / bound)
-    assert tight > 0.1
+                slack.hold(q, gaps / total, bound)
+                slack.hold(q, float(q.upper(mean / total) - q.value), bound)
+    slack.told(0.1)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -241,15 +264,18 @@ def picture(omega: torch.Tensor, K: int, start: float = 0.0) -> tuple[torch.Tens
 
 
 def test_approximation_quality() -> None:
-    omega = torch.linspace(0, 1, 2001)
+    """The errors of omega^K, u^K and inf phi_K fall like s_K, from three starts."""
+    omega = torch.cat([torch.linspace(0, 1, 1001), torch.linspace(0.55, 0.65, 4001)])
     for start in (0.0, -1.0, 1.0):
         errors = []
         for K in (64, 512, 4096):
             u, phi = picture(omega, K, start)
             i = int(phi.argmin())
-            errors.append(abs(float(omega[i]) - 0.6) + abs(float(u[i]) - 0.6))
-            errors[-1] += abs(float(phi[i]) - 0.1)
-        assert errors[0] > errors[1] > errors[2] and errors[2] < 0.01
+            far = omega[i] - 0.6, u[i] - 0.6, phi[i] - 0.1
+            errors.append([abs(float(x)) for x in far])
+        assert max(errors[2]) < 0.002
+        for early, late in zip(errors[1], errors[2], strict=True):
+            assert math.log(early / late) / math.log(8) == pytest.approx(0.75, abs=0.05)
     problem = toy.discontinuous_value()
     values = []
     for w in (0.0, 0.3):
@@ -306,36 +332,41 @@ def test_linear_error_bound_where_its_constants_are_small() -> None:
     assert 0.01 < worst <= 1
 
 
+def late_slope(values: Any, power: float = 1.0) -> float:
+    """q from v^(-power) = a + b K^(q power) at K, 4K, 16K: the increments do not see a."""
+    z = [v**-power for v in values[-3:]]
+    return math.log((z[2] - z[1]) / (z[1] - z[0])) / math.log(4) / power
+
+
 @pytest.mark.parametrize(("p", "rho"), [(0.25, 4), (0.5, 2), (0.5, 4), (0.75, 3), (1.0, 3)])
 def test_one_half_is_best(p: float, rho: int) -> None:
     s, first, second, total = 2**p / (2 * rho), 0.0, 1.0, 0.0
-    seen: dict[int, tuple[float, float]] = {}
-    for k in range(1, 100_001):
+    seen: list[tuple[float, float]] = []
+    for k in range(1, 4**8 + 1):
         step = s / (k + 1) ** p
         first = min(1.0, 0.75 * first + 0.5 * step)
         second -= 0.5 * step * second ** (2 * rho - 1)
         total += step
-        if k in (10, 10_000, 100_000):
+        if k in (4, 4**6, 4**7, 4**8):
             value = second ** (2 * rho) / (2 * rho)
             low, high = ((1 + x * total) ** (-rho / (rho - 1)) for x in (2 * rho, rho - 1))
             assert low <= 2 * rho * value <= high
             assert first >= 0.5 * step
-            seen[k] = first, value
-    slopes = [math.log10(a / b) for a, b in zip(seen[10_000], seen[100_000], strict=True)]
-    assert slopes[0] == pytest.approx(p, abs=1e-3)
-    if p <= 0.5:
-        assert slopes[1] == pytest.approx((1 - p) * rho / (rho - 1), abs=0.02)
+            seen.append((first, value))
+    assert math.log(seen[2][0] / seen[3][0]) / math.log(4) == pytest.approx(p, abs=1e-3)
+    late = late_slope([value for _, value in seen], (rho - 1) / rho)
+    assert late == pytest.approx((1 - p) * rho / (rho - 1), abs=1e-3)
 
 
 @ALL
 @pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
 def test_strongly_convex_upper_objective(family: str, p: float) -> None:
-    used = 0
-    for seed in list(SEEDS)[::2]:
+    used = []
+    for seed in SEEDS:
         q = problem(family, seed)
         if q.strength < 1e-3:
             continue
-        used += 1
+        used.append(len(q.start))
         have = {"strength": q.strength, "lipschitz": q.lipschitz, "mu": q.mu}
         run = Run(q, lambda k, have=have: bounds.strong_step(k, p, **have), 12)
         for k in range(13):
@@ -344,24 +375,30 @@ def test_strongly_convex_upper_objective(family: str, p: float) -> None:
             step = run.steps[k]
             assert run.r[k] <= bounds.residual_from_step(moved, q.mu, q.slope, step)
             assert run.gap[k] <= bounds.upper_gap(moved, q.diameter, q.mu, q.slope, step)
-    assert used > 5
+    assert len(used) > 10 and max(used) >= 50
 
 
-def strong_rotation(K: int, p: float) -> tuple[float, float]:
-    """Largest e_K and r_K over angles that move with K: l = |u - 1|^2/2 on the disc of radius 2."""
-    y = np.clip(4 / (K + 1) * np.logspace(-4, 3, 141), 0, 4)
+def strong_rotation(K: int, p: float) -> tuple[float, float, float]:
+    """Largest e_K, r_K and phi_K - phi; l = |u - 1|^2/2 on the disc of radius 2.
+
+    The angles move with K, from far below K^(-1/2) up to pi.
+    """
+    y = np.clip(4 / (K + 1) * np.logspace(-4, math.log10(K + 1), 161), 0, 4)
     turn = np.exp(2j * np.arcsin(np.sqrt(y) / 2))
     u = before = np.full_like(turn, -1.0)
     for k in range(1, K + 2):
         s = bounds.strong_step(k, p, strength=1.0, lipschitz=1.0, mu=0.5)
         before, u = u, 0.5 * (u - s * (u - 1)) + 0.5 * (0.5 * u + 0.5 * turn * u)
         u = u / np.maximum(1, abs(u) / 2)
-    return float(abs(u - before).max()), float(0.5 * abs(before - turn * before).max())
+    gap = 0.5 * abs(before - 1) ** 2 - 0.5
+    r = 0.5 * abs(before - turn * before)
+    return float(abs(u - before).max()), float(r.max()), float(gap.max())
 
 
-def test_slopes_of_the_strongly_convex_case() -> None:
-    for p, slope in ((1.0, 1.0), (0.5, 0.5)):
-        early, late = strong_rotation(1000, p), strong_rotation(4000, p)
-        rates = [math.log(a / b) / math.log(4) for a, b in zip(early, late, strict=True)]
-        assert rates[0] == pytest.approx(1.0, abs=0.05)
-        assert rates[1] == pytest.approx(slope, abs=0.05)
+@pytest.mark.parametrize("p", [0.25, 0.5, 0.75, 1.0])
+def test_slopes_of_the_strongly_convex_case(p: float) -> None:
+    """p for the residual, at least 1 - p for the value: it is negative, but at p = 1 it stays."""
+    e, r, gap = zip(*(strong_rotation(K, p) for K in (512, 2048, 8192)), strict=True)
+    assert late_slope(r) == pytest.approx(p, abs=0.002 if p < 1 else 0.01)
+    assert late_slope(e) == pytest.approx(1.0, abs=0.05)
+    assert max(gap) < 0 if p < 1 else gap[0] < gap[1] < gap[2] and gap[1] > 0.05

@@ -127,6 +127,10 @@ def test_memory(q: float, p: float) -> None:
         assert lag <= 2 * step / (1 - q) ** 3 * (1 + 1e-12)
         assert q**k <= step / (s * (1 - q)) * (1 + 1e-12)
         assert k * q ** (k - 1) <= 2 * step / (s * (1 - q) ** 3) * (1 + 1e-12)
+    steep = sum((1 + i) ** (p + 1) * q**i for i in range(3000))  # steps that fall faster than 1/k
+    for k in (1, 7, 60):
+        steps = power(s, k, p + 1)
+        assert bounds.step_memory(q, steps) <= steep * steps[-1] * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -167,6 +171,42 @@ def test_theorem(seed: int, mu: float) -> None:
         assert float(((u - star) / (s1 / 601) - bias).norm() / bias.norm()) < 0.03
 
 
+def ridge(mu: float, lengths: tuple[int, ...]) -> tuple[list[float], float]:
+    """sup over a grid of |grad phi_K - grad phi| for learned ridge weights, and the largest rho.
+
+    The metric diag(|A|^2 + exp(w)) moves with w. Recursions by hand, the truth by the package.
+    """
+    toy_ridge, draw = toy.quadratic(3, seed=1), torch.Generator().manual_seed(1)
+    A, b = torch.randn(6, 3, generator=draw) / 6**0.5, torch.randn(6, generator=draw)
+    goal, eye = toy_ridge.best(toy_ridge.best_omega), torch.eye(3)
+    worst, rho = torch.zeros(len(lengths)), 0.0
+    for w in torch.cartesian_prod(*3 * [torch.tensor([-1.0, 0.0, 1.0])]):
+        h, Q = torch.linalg.matrix_norm(A, 2) ** 2 + w.exp(), A.mT @ A + torch.diag(w.exp())
+        M = eye - 0.5 * Q / h[:, None]
+        rho, truth = max(rho, float(torch.linalg.eigvals(M).abs().max())), toy_ridge.gradient(w)
+        u, J = torch.zeros(3), torch.zeros(3, 3)
+        for k in range(1, lengths[-1] + 1):
+            s, down, g = 1 / (k + 1), (Q @ u - A.mT @ b) / h, (u - goal) / h
+            push = -0.5 * (1 - mu) * (u - down) + mu * s * g  # of T, and of 1/h in g
+            J = ((1 - mu) * M + mu * (eye - s * torch.diag(1 / h))) @ J
+            J = J + torch.diag(w.exp() / h * push)
+            u = (1 - mu) * (u - 0.5 * down) + mu * (u - s * g)
+            if k in lengths:
+                i = lengths.index(k)
+                worst[i] = max(worst[i], (J.mT @ (u - goal) - truth).norm())
+    return worst.tolist(), rho
+
+
+def test_uniform_orders() -> None:
+    """The largest error over omega is (a + b K) rho^K for mu = 0, and of order s_K for mu > 0."""
+    errors, rho = ridge(0.0, (64, 96, 128))
+    line = [e / rho**K for e, K in zip(errors, (64, 96, 128), strict=True)]
+    rises = [b - a for a, b in zip(line, line[1:], strict=False)]
+    assert rises[0] > 32e-4 / 2 and rises[1] / rises[0] == pytest.approx(1.0, abs=0.03)
+    errors, _ = ridge(0.5, (256, 512))
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(1.0, abs=0.02)
+
+
 def test_the_factor_k_is_attained() -> None:
     w = torch.tensor(0.8, requires_grad=True)
     u = torch.zeros(())
@@ -192,7 +232,23 @@ def test_derivative_of_the_metric() -> None:
         fd.append((ends[0] - ends[1]) / (2 * h))
     assert float((got - torch.tensor(fd)).norm() / got.norm()) < 1e-7
 
-    case, steps = Smooth(0), power(1.0, 400)
+    case, steps = Smooth(0), power(1.0, 16)  # the recursion, with the term and without it
+
+    def value(w: Tensor) -> Tensor:
+        u = torch.zeros(N)
+        for s in steps:
+            u = case.step(u, w, w, s, 0.5)
+        return case.upper(u, w)
+
+    ends = [(value(case.w + h * e), value(case.w - h * e)) for e in torch.eye(P)]
+    slopes = torch.stack([(high - low) / (2 * h) for high, low in ends])
+    off = [
+        float((case.gradient(*case.run(0.5, steps, term)[-1]) - slopes).norm() / slopes.norm())
+        for term in (True, False)
+    ]
+    assert off[0] < 1e-7 and off[1] > 0.05
+
+    steps = power(1.0, 400)
     full, less = case.run(0.5, steps), case.run(0.5, steps, term=False)
     q = bounds.inner_contraction(case.rho, 0.5)
     push = max(case.stretch(jacrev(case.direction, argnums=2)(u, case.w, case.w)) for u, _ in full)

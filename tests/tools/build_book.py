@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import claims_table
+import report
 from bookfiles import HTML, ROOT
 from sync_address import sync
 
@@ -23,6 +24,8 @@ def main() -> int:
         print(f"{name}: address changed")
     if claims_table.write():
         print(f"{claims_table.STATUS}: written again from the ledger")
+    for name in report.write():
+        print(f"{name}: written again from the ledger and the records")
     shutil.rmtree(ROOT / "_build", ignore_errors=True)
     code = subprocess.run(
         [Path(sys.executable).with_name("jupyter-book"), *BUILD], cwd=ROOT

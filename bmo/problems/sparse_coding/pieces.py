@@ -7,7 +7,6 @@ settings alone, so parts may be computed by several processes, in any order.
 
 from __future__ import annotations
 
-import json
 import time
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +17,6 @@ from torch import Tensor
 
 from bmo import train
 from bmo.baselines.unrolled import TiedLISTA
-from bmo.errors import TrainingError
-from bmo.files import write_atomic
 from bmo.problems.sparse_coding.dictionary import flatten_spectrum, learn_dictionary
 from bmo.problems.sparse_coding.measuring import exact_residuals, measure, noisy_images, patch_psnr
 from bmo.problems.sparse_coding.model import Coder, Restorer, stacked
@@ -27,22 +24,14 @@ from bmo.problems.sparse_coding.noise import corrupt
 from bmo.problems.sparse_coding.patches import cut
 from bmo.problems.sparse_coding.pictures import Pictures, load
 from bmo.problems.sparse_coding.settings import Settings
+from bmo.problems.sparse_coding.shelf import Part, Shelf
 from bmo.record import load_weights, save_weights
 from bmo.schedules import schedule
 
 _VALIDATION_SEED = 77
 
 
-def relevant(name: str, settings: Settings | dict[str, Any]) -> dict[str, Any]:
-    """The settings that a part depends on: not which other parts there are, nor another's mu."""
-    known = settings.as_dict() if isinstance(settings, Settings) else settings
-    others = {"noises", "methods", "seeds"} | (set() if "bmo" in name else {"mu", "s", "p"})
-    if name.startswith(("dictionary", "start")) or "unh" in name:
-        others |= {"alpha", "ridge", "steps", "batch", "rates", "search_steps", "warmup"}
-    return {key: value for key, value in known.items() if key not in others}
-
-
-class Pieces:
+class Pieces(Shelf):
     """The parts, computed when first asked for and kept in a folder.
 
     Args:
@@ -55,61 +44,26 @@ class Pieces:
     def __init__(
         self, settings: Settings, folder: Path, resume: bool = False, progress: bool | None = None
     ) -> None:
-        self.settings, self.folder, self.resume, self.progress = settings, folder, resume, progress
-        self.made: set[str] = set()
+        super().__init__(settings, folder, resume)
+        self.progress = progress
 
     @cached_property
     def pictures(self) -> Pictures:
         """The images of the profile."""
         return load(self.settings)
 
-    def kept(self, name: str) -> dict[str, Any] | None:
-        """A part that is there and may be used."""
-        path = self.folder / f"{name}.json"
-        if not path.exists() or not (self.resume or name in self.made):
-            return None
-        try:
-            part: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as problem:
-            raise TrainingError(
-                f"a whole file {path}",
-                str(problem),
-                f"delete {path} to compute it again",
-                str(path),
-            ) from problem
-        wanted = json.loads(json.dumps(relevant(name, self.settings)))
-        if relevant(name, part.get("settings", {})) != wanted:
-            raise TrainingError(
-                "parts of a run with the same settings",
-                f"{path} of another run",
-                "choose another --out, or leave --resume out",
-                str(path),
-            )
-        return part
-
-    def keep(self, name: str, started: float, **values: Any) -> dict[str, Any]:
-        """Write a part, with the seconds that it took."""
-        part = {
-            **values,
-            "seconds": time.monotonic() - started,
-            "settings": self.settings.as_dict(),
-        }
-        text = json.dumps(part, allow_nan=False)
-        write_atomic(self.folder / f"{name}.json", text.encode(), TrainingError)
-        self.made.add(name)
-        return part
-
     @cached_property
     def dictionary(self) -> Tensor:
         """The dictionary that every method starts from."""
         path = self.folder / "dictionary.safetensors"
-        part = self.kept("dictionary")
-        if part is not None:
-            return load_weights(path, part["sha256"])["dictionary"]
         started, s = time.monotonic(), self.settings
-        A = learn_dictionary(self.pictures.train, s.atoms, s.dictionary_batches)
-        self.keep("dictionary", started, sha256=save_weights({"dictionary": A}, path))
-        return A
+
+        def make() -> Part:
+            A = learn_dictionary(self.pictures.train, s.atoms, s.dictionary_batches)
+            return {"sha256": save_weights({"dictionary": A}, path)}
+
+        part = self.kept("dictionary") or self.keep("dictionary", started, make)
+        return load_weights(path, part["sha256"])["dictionary"]
 
     def held_out(self, noise: str) -> tuple[Tensor, Tensor]:
         """Held-out (clean, observed) patches: every choice is made on these."""
@@ -149,8 +103,8 @@ class Pieces:
         name = f"start.{noise}"
         part = self.kept(name)
         if part is None:
-            started = time.monotonic()
-            part = self.keep(name, started, chosen=self.search(noise))
+            started, _ = time.monotonic(), self.dictionary  # made by all, before one goes on alone
+            part = self.keep(name, started, lambda: {"chosen": self.search(noise)})
         return part
 
     def model(self, noise: str, method: str, seed: int = 0) -> Restorer:
@@ -205,7 +159,7 @@ class Pieces:
                 scores[rate] = patch_psnr(model, clean, observed, s.iterations)
             best = max(scores, key=lambda r: scores[r])
             tried = {f"{r:g}": v for r, v in scores.items()}
-            part = self.keep(name, started, rate=best, tried=tried)
+            part = self.keep(name, started, lambda: {"rate": best, "tried": tried})
         return part
 
     def result(self, noise: str, method: str, seed: int) -> dict[str, Any]:
@@ -222,12 +176,18 @@ class Pieces:
             rate = self.rate(noise, method)["rate"]
             started = time.monotonic()
             model, losses = self.fit(noise, method, seed, rate, s.steps, self.folder / name)
+        return self.keep(name, started, lambda: self.measured(name, model, losses, noise, seed))
+
+    def measured(
+        self, name: str, model: Restorer, losses: list[float], noise: str, seed: int
+    ) -> Part:
+        """Write the weights; measure on held-out and on test images."""
         weights = {k: v for k, v in model.state_dict().items() if not k.endswith("operator.b")}
         digest = save_weights(weights, self.folder / f"{name}.safetensors")
         clean, observed = self.held_out(noise)
-        held_out = patch_psnr(model, clean, observed, s.iterations)
+        held_out = patch_psnr(model, clean, observed, self.settings.iterations)
         scores = self.test(model, noise, seed)
-        return self.keep(name, started, losses=losses, weights=digest, held_out=held_out, **scores)
+        return {"losses": losses, "weights": digest, "held_out": held_out, **scores}
 
     def test(self, model: Restorer, noise: str, seed: int) -> dict[str, Any]:
         """Measure on the test images; in float64 on some patches for the first seed."""

@@ -6,7 +6,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from bmo import data
+from torch import Tensor
+
+from bmo import data, parallel
 from bmo.problems.sparse_coding.pieces import Pieces
 from bmo.problems.sparse_coding.settings import LEARNED
 from bmo.record import Record, load_weights, provenance_now, row, save_weights, write
@@ -95,6 +97,8 @@ def chosen(pieces: Pieces) -> dict[str, Any]:
 def save(pieces: Pieces, folder: Path) -> Path:
     """Assemble the record and the weights of the first seed, and write them.
 
+    Of several processes all must call it; the first one writes.
+
     Returns:
         Path of the record.
     """
@@ -105,7 +109,7 @@ def save(pieces: Pieces, folder: Path) -> Path:
     record = Record(
         **{
             **provenance_now(),
-            "command": f"python -m bmo train sparse-coding --profile {s.profile}",
+            "command": f"{_program()} -m bmo train sparse-coding --profile {s.profile}",
         },
         experiment=EXPERIMENT,
         profile=s.profile,
@@ -120,14 +124,26 @@ def save(pieces: Pieces, folder: Path) -> Path:
         rows=rows_of(pieces, parts),
         curves=curves_of(pieces, parts),
     )
-    for noise in s.noises:
-        _save_weights(pieces, parts, noise, folder)
-    return write(record, folder)
+    dictionary = pieces.dictionary  # asked for by all, before one goes on alone
+    if parallel.main_process():
+        for noise in s.noises:
+            _save_weights(pieces, parts, dictionary, noise, folder)
+        write(record, folder)
+    parallel.from_first(b"")  # the files are there when any process returns
+    return folder / f"{record.name}.json"
 
 
-def _save_weights(pieces: Pieces, parts: Parts, noise: str, folder: Path) -> None:
+def _program() -> str:
+    """What starts as many processes as there are now."""
+    count = parallel.world().size
+    return "python" if count == 1 else f"torchrun --standalone --nproc-per-node {count}"
+
+
+def _save_weights(
+    pieces: Pieces, parts: Parts, dictionary: Tensor, noise: str, folder: Path
+) -> None:
     """The learned methods of the first seed, with the dictionary, in one file for each noise."""
-    weights = {"dictionary": pieces.dictionary}
+    weights = {"dictionary": dictionary}
     for method in [m for m in pieces.settings.methods if m in LEARNED]:
         name = f"{noise}.{method}.seed{pieces.settings.seeds[0]}"
         digest = parts[noise, method][0]["weights"]

@@ -1,36 +1,14 @@
-r"""Smooth convex functions f: value, gradient, and the curvature that limits the step.
-
-Book: chapter 4. A forward step :math:`u - H^{-1}\nabla f(u)` is nonexpansive in :math:`H` exactly
-when :math:`\nabla^2 f \preceq 2H`, so what matters is the curvature *in the metric*,
-:math:`\lambda_{\max}(H^{-1/2}\nabla^2 f H^{-1/2})`.
-"""
+"""Quadratic functions: least squares, a quadratic form, a ridge."""
 
 from __future__ import annotations
-
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from bmo.errors import NonFiniteError, ShapeError
-from bmo.metric import Metric, exact
-
-
-class Smooth(nn.Module, ABC):
-    """A convex function with Lipschitz gradient. Calling it returns the gradient."""
-
-    @abstractmethod
-    def value(self, u: Tensor) -> Tensor:
-        """:math:`f(u)`, shape = batch shape."""
-
-    @abstractmethod
-    def forward(self, u: Tensor) -> Tensor:
-        r""":math:`\nabla f(u)`, same shape as ``u``."""
-
-    @abstractmethod
-    def curvature(self, metric: Metric) -> Tensor:
-        r""":math:`\sup_u \lambda_{\max}(H^{-1/2}\nabla^2 f(u)H^{-1/2})`, or an upper bound."""
+from bmo.metric import Metric
+from bmo.prox import threshold_parameter
+from bmo.smooth.base import Smooth
 
 
 class LeastSquares(Smooth):
@@ -74,6 +52,9 @@ class LeastSquares(Smooth):
 
     def forward(self, u: Tensor) -> Tensor:
         return (u @ self.A.mT - self.b) @ self.A
+
+    def product(self, u: Tensor, v: Tensor) -> Tensor:
+        return (v @ self.A.mT) @ self.A
 
     def curvature(self, metric: Metric) -> Tensor:
         # singular values of A R^{-1}, with H = R^T R: rows of A R^{-1} solve R^T y = a
@@ -121,42 +102,49 @@ class Quadratic(Smooth):
     def forward(self, u: Tensor) -> Tensor:
         return u @ self.Q - self.c
 
+    def product(self, u: Tensor, v: Tensor) -> Tensor:
+        return v @ self.Q
+
     def curvature(self, metric: Metric) -> Tensor:
         half = metric.unfactor(torch.eye(self.Q.shape[0]).to(self.Q))
         return torch.linalg.eigvalsh(half @ self.Q @ half.mT)[-1]
 
 
-class Gradient(Smooth):
-    r"""A smooth function given by its value, with a bound :math:`L` on :math:`\|\nabla^2 f\|`.
-
-    The gradient comes from automatic differentiation.
+class Ridge(Smooth):
+    r""":math:`f(u) = \tfrac12\sum_i w_iu_i^2`: one weight for all coordinates, or one for each.
 
     Args:
-        function: Maps points (..., n) to values (...).
-        lipschitz: :math:`L > 0`, in the Euclidean metric.
+        weight: :math:`w > 0`, a number or shape (n,); or a module that returns it.
+        learn: Make the weight part of omega (kept positive for every raw value).
+
+    Raises:
+        DomainError: A weight is not positive.
 
     Example:
         >>> import torch, bmo
-        >>> f = bmo.smooth.Gradient(lambda u: u.cos().sum(-1), lipschitz=1.0)
-        >>> f(torch.zeros(2)).detach()
-        tensor([-0., -0.])
+        >>> bmo.smooth.Ridge(2.0)(torch.ones(2))
+        tensor([2., 2.])
     """
 
-    def __init__(self, function: Callable[[Tensor], Tensor], lipschitz: float) -> None:
+    def __init__(self, weight: float | Tensor | nn.Module, learn: bool = False) -> None:
         super().__init__()
-        self.function = function
-        self.lipschitz = lipschitz
+        if isinstance(weight, nn.Module):
+            self.weight = weight
+        else:
+            self.weight = threshold_parameter(weight, learn)
 
     def value(self, u: Tensor) -> Tensor:
-        return self.function(u)
+        return 0.5 * (self.weight().to(u) * u.square()).sum(-1)
 
     def forward(self, u: Tensor) -> Tensor:
-        keep = torch.is_grad_enabled()
-        with torch.enable_grad():
-            point = u if u.requires_grad else u.detach().requires_grad_()
-            (grad,) = torch.autograd.grad(self.value(point).sum(), point, create_graph=keep)
-        return grad
+        return self.weight().to(u) * u
+
+    def product(self, u: Tensor, v: Tensor) -> Tensor:
+        return self.weight().to(u) * v
 
     def curvature(self, metric: Metric) -> Tensor:
+        weight, d = self.weight(), metric.weights()
+        if d is not None:
+            return (weight / d.to(weight)).max()
         low, _ = metric.bounds()
-        return exact(self.lipschitz / low)
+        return weight.max() / low

@@ -11,69 +11,21 @@ Book: chapter 6. The loop is differentiable in everything: that is how :math:`\o
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from bmo.errors import ConditionError, DomainError, NonFiniteError, ShapeError
+from bmo.errors import ConditionError, DomainError, NonFiniteError
 from bmo.gkm import GKM, Observers, require_start, stack
+from bmo.inner.by_hand import by_hand
+from bmo.inner.upper import Upper, require_mu, upper_gradient
 from bmo.metric import Metric
 from bmo.result import Result, Status
 from bmo.schedules import Schedule, as_steps, schedule
 from bmo.sets import Set, Whole
-
-Upper = Callable[[Tensor], Tensor]
-
-
-def require_mu(mu: float) -> float:
-    r"""Refuse :math:`\mu` outside [0, 1)."""
-    if not 0 <= mu < 1:
-        raise DomainError(
-            "mu in [0, 1)",
-            f"mu = {mu}",
-            "0 is plain training, 0.3 a start; at 1 the training map would be ignored",
-            mu,
-        )
-    return float(mu)
-
-
-def upper_values(upper: Upper, u: Tensor, metric: Metric) -> Tensor:
-    r""":math:`\ell(u)`, one value for each point, or a clear error.
-
-    A single mean over the batch would divide every point's gradient by the batch size, so a
-    scalar is accepted for a single point only.
-    """
-    values = upper(u)
-    batch = u.shape[: u.dim() - metric.event_dims]
-    if values.shape != batch:
-        raise ShapeError(
-            f"an upper objective with one value for each point, shape {tuple(batch)}",
-            f"shape {tuple(values.shape)}",
-            "sum over the axes of a point only; take the mean after the loop",
-            values,
-        )
-    return values
-
-
-def upper_gradient(upper: Upper, u: Tensor, metric: Metric) -> Tensor:
-    r""":math:`g(u) = H^{-1}\nabla_u\ell(u)`, differentiable where gradients are on.
-
-    Args:
-        upper: :math:`\ell(\cdot;\omega)`; an object with a method ``gradient(u)`` is asked for it,
-            otherwise automatic differentiation is used.
-        u: Points, shape (..., n).
-        metric: :math:`H_\omega`.
-    """
-    if hasattr(upper, "gradient"):
-        return metric.solve(upper.gradient(u))
-    keep = torch.is_grad_enabled()
-    with torch.enable_grad():
-        point = u if u.requires_grad else u.detach().requires_grad_()
-        total = upper_values(upper, point, metric).sum()
-        (grad,) = torch.autograd.grad(total, point, create_graph=keep, materialize_grads=True)
-    return metric.solve(grad)
 
 
 class Inner(nn.Module):
@@ -87,6 +39,8 @@ class Inner(nn.Module):
         upper_lipschitz: :math:`L_\ell`, if known: then it is checked that
             :math:`s_1 \le 2\lambda_{lb}/L_\ell`.
         check: Refuse violated conditions.
+        fuse: Where the operator allows it, differentiate the loop by hand-written adjoints, once
+            (:mod:`bmo.fused`). ``False``: always by autograd, which can be differentiated again.
 
     Raises:
         DomainError: ``mu`` is outside [0, 1).
@@ -110,6 +64,7 @@ class Inner(nn.Module):
         domain: Set | None = None,
         upper_lipschitz: float | None = None,
         check: bool = True,
+        fuse: bool = True,
     ) -> None:
         super().__init__()
         self.training_map = training
@@ -118,6 +73,7 @@ class Inner(nn.Module):
         self.domain = domain if domain is not None else Whole()
         self.upper_lipschitz = upper_lipschitz
         self.check = check
+        self.fuse = fuse
 
     def sizes(self, iterations: int) -> list[float]:
         r"""The numbers :math:`s_1, \dots, s_K`, checked."""
@@ -149,13 +105,46 @@ class Inner(nn.Module):
         clone.training_map = self.training_map.prepared()
         return clone
 
+    def weights(self, k: int) -> tuple[float, float]:
+        """The weights of the anchor :math:`u^0` and of the step in :math:`u^k`: 0 and 1 here."""
+        return 0.0, 1.0
+
     def iterates(self, u0: Tensor, upper: Upper, iterations: int) -> Iterator[Tensor]:
         """Yield :math:`u^1, u^2, ..., u^K`; the loop itself, open for inspection."""
-        loop, u = self.prepared(), u0
-        metric = loop.training_map.metric
-        for s in self.sizes(iterations):
-            u = loop.step(u, s, upper, metric)
+        yield from self.prepared().onward(u0, u0, upper, self.sizes(iterations))
+
+    def onward(
+        self, u: Tensor, anchor: Tensor, upper: Upper, sizes: Sequence[float], done: int = 0
+    ) -> Iterator[Tensor]:
+        r"""Yield the iterates after :math:`u = u^{\mathrm{done}}`, one for each step size left."""
+        metric = self.training_map.metric
+        for k, s in enumerate(sizes, done + 1):
+            new = self.step(u, s, upper, metric)
+            back, on = self.weights(k)
+            u = back * anchor + on * new if back else new
             yield u
+
+    def one_map(self, iterations: int) -> float:
+        r"""The constant s for which the loop is :math:`u^k = F_s(u^{k-1})`; any, where mu = 0.
+
+        Raises:
+            ConditionError: Every step is another map, so the loop has no fixed-point equation.
+        """
+        values = self.sizes(max(iterations, 1))
+        if self.weights(1)[0]:
+            raise ConditionError(
+                "a loop that repeats one map",
+                f"{type(self).__name__}, which moves less at each step",
+                "unroll it: method 'reverse', 'recompute' or 'truncated'",
+            )
+        if self.mu and values[-1] < values[0]:
+            raise ConditionError(
+                "a loop that repeats one map: mu = 0, or a constant step s",
+                f"mu = {self.mu}, s from {values[0]:.6g} to {values[-1]:.6g}",
+                "unroll it: method 'reverse', 'recompute' or 'truncated'",
+                values,
+            )
+        return values[0]
 
     def start(self, u0: Tensor) -> None:
         """Refuse a start that does not fit the operator or lies outside :math:`U`."""
@@ -180,14 +169,54 @@ class Inner(nn.Module):
             NonFiniteError: ``u0`` or the result is not finite.
         """
         self.start(u0)
-        u = u0
-        for u in self.iterates(u0, upper, iterations):  # noqa: B007 - the last one is wanted
-            pass
+        u = self.advance(u0, u0, upper, self.sizes(iterations))
+        self.require_finite(u)
+        return u
+
+    def require_finite(self, u: Tensor) -> None:
+        """Refuse a result with NaN or infinity."""
         if self.check and not bool(torch.isfinite(u.detach()).all()):
             raise NonFiniteError(
                 "a finite u^K", "NaN or infinity", "use run() to see at which step it happened", u
             )
-        return u
+
+    def advance(
+        self,
+        u: Tensor,
+        anchor: Tensor,
+        upper: Upper,
+        sizes: Sequence[float],
+        done: int = 0,
+        segments: Sequence[int] | None = None,
+    ) -> Tensor:
+        r"""The iterate after the steps of these sizes, from :math:`u = u^{\mathrm{done}}`.
+
+        Args:
+            u: Where to start.
+            anchor: :math:`u^0`.
+            upper: :math:`\ell`.
+            sizes: One step size for each step.
+            done: How many steps were taken before.
+            segments: Lengths of parts whose starts alone are kept for the backward pass.
+        """
+        loop = self.prepared()
+        steps = [(s, *self.weights(k)) for k, s in enumerate(sizes, done + 1)]
+        own = type(self).step is Inner.step and type(self).onward is Inner.onward
+        fused = by_hand(loop, u, upper, steps, segments) if own else None
+        if fused is not None:
+            return fused.run(u, anchor)
+
+        def part(start: Tensor, first: int, count: int) -> Tensor:
+            end, todo = start, sizes[first : first + count]
+            for end in loop.onward(start, anchor, upper, todo, done + first):  # noqa: B007
+                pass
+            return end
+
+        first, lengths = 0, list(segments or [len(sizes)])
+        for count in lengths[:-1]:
+            u = checkpoint(part, u, first, count, use_reentrant=False)
+            first += count
+        return part(u, first, lengths[-1])
 
     @torch.no_grad()
     def run(
@@ -224,28 +253,3 @@ class Inner(nn.Module):
                 result,
             )
         return result
-
-
-class AnchoredInner(Inner):
-    r"""BMO-H: the inner loop with an anchor (Halpern).
-
-    .. math:: w^k = \tfrac{1}{k+1}w^0 + \tfrac{k}{k+1}F_s(w^{k-1})
-
-    One line more than Algorithm 1; ``steps`` is one number :math:`s`. Book: chapter 6
-    introduces it, chapter 14 proves what it gains. Ours, not the paper's.
-
-    Example:
-        >>> import torch, bmo
-        >>> D = bmo.operators.Lambda(lambda u: -u, bmo.metric.Identity())
-        >>> inner = bmo.AnchoredInner(bmo.GKM(D, alpha=0.5), mu=0.0, steps=0.5)
-        >>> inner(torch.ones(1), lambda u: 0 * u.sum(-1), iterations=3)
-        tensor([0.2500])
-    """
-
-    def iterates(self, u0: Tensor, upper: Upper, iterations: int) -> Iterator[Tensor]:
-        """Yield :math:`w^1, ..., w^n`."""
-        loop, w = self.prepared(), u0
-        metric = loop.training_map.metric
-        for k, s in enumerate(self.sizes(iterations), 1):
-            w = (u0 + k * loop.step(w, s, upper, metric)) / (k + 1)
-            yield w

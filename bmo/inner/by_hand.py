@@ -1,0 +1,59 @@
+"""Which loops have their adjoint by hand: an operator with a kernel, a diagonal metric, a box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from bmo.fused import Loop, captures_nothing, fusable
+from bmo.gkm import GKM
+from bmo.inner.upper import Upper, upper_gradient
+from bmo.metric import Identity
+from bmo.operators.base import kernel_of
+from bmo.sets import Box, Nonnegative, Whole
+
+if TYPE_CHECKING:
+    from bmo.inner.loop import Inner
+
+
+def by_hand(
+    inner: Inner,
+    u: Tensor,
+    upper: Upper,
+    steps: Sequence[tuple[float, float, float]],
+    segments: Sequence[int] | None,
+) -> Loop | None:
+    """The loop with hand-written adjoints, or ``None`` where there is none for it.
+
+    Args:
+        inner: The loop, prepared.
+        u: A point, for its dtype and device.
+        upper: The upper objective; it must not depend on learned tensors that are hidden in it.
+        steps: Length, weight of the anchor and weight of the step, for each step.
+        segments: Lengths of parts whose starts alone are kept; ``None`` keeps every step.
+    """
+    T, domain = inner.training_map, inner.domain
+    if not (inner.fuse and fusable() and type(T) is GKM):
+        return None
+    metric, box = T.metric, None
+    weights = metric.weights()
+    if type(domain) in (Box, Nonnegative):
+        box = domain.low.to(u), domain.high.to(u)  # type: ignore[attr-defined]
+    learned = box is not None and any(end.requires_grad for end in box)
+    if weights is None or learned or (box is None and type(domain) is not Whole):
+        return None
+    kernel = kernel_of(T.operator)
+    if kernel is None or any(t.dtype != u.dtype for t in kernel.inputs):
+        return None
+    free = Identity(metric.event_dims)
+
+    def gradient(point: Tensor) -> Tensor:
+        return upper_gradient(upper, point, free)
+
+    hessian = getattr(upper, "hessian", None) if getattr(upper, "closed", False) else None
+    if inner.mu and hessian is None and not captures_nothing(gradient, u):
+        return None
+    diagonal = None if type(metric) is Identity else weights.to(u)
+    return Loop(kernel, T.alpha, inner.mu, steps, diagonal, box, gradient, hessian, segments)

@@ -1,0 +1,92 @@
+"""Where the parts of the experiment are kept, each as one file. Book: chapter 10.
+
+Of several processes (:mod:`bmo.parallel`) the first one makes, writes and reads a part; the others
+wait and are told what it says. So no two of them can disagree on what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bmo import parallel
+from bmo.errors import TrainingError
+from bmo.files import write_atomic
+from bmo.problems.sparse_coding.settings import Settings
+
+Part = dict[str, Any]
+
+
+def relevant(name: str, settings: Settings | dict[str, Any]) -> dict[str, Any]:
+    """The settings that a part depends on: not which other parts there are, nor another's mu."""
+    known = settings.as_dict() if isinstance(settings, Settings) else settings
+    others = {"noises", "methods", "seeds"} | (set() if "bmo" in name else {"mu", "s", "p"})
+    if name.startswith(("dictionary", "start")) or "unh" in name:
+        others |= {"alpha", "ridge", "steps", "batch", "rates", "search_steps", "warmup"}
+    return {key: value for key, value in known.items() if key not in others}
+
+
+class Shelf:
+    """Parts by name, in a folder.
+
+    Args:
+        settings: What they are made with.
+        folder: Where they are kept.
+        resume: Use parts that are there already; otherwise only parts of this very run.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, resume: bool = False) -> None:
+        self.settings, self.folder, self.resume = settings, folder, resume
+        self.made: set[str] = set()
+
+    def kept(self, name: str) -> Part | None:
+        """A part that is there and may be used.
+
+        Raises:
+            TrainingError: It is damaged, or of a run with other settings.
+        """
+        path = self.folder / f"{name}.json"
+        usable = path.exists() and (self.resume or name in self.made)
+        mine = path.read_bytes() if usable and parallel.main_process() else None
+        content = parallel.from_first(mine)
+        if content is None:
+            return None
+        try:
+            part: Part = json.loads(content)
+        except ValueError as problem:
+            raise TrainingError(
+                f"a whole file {path}",
+                str(problem),
+                f"delete {path} to compute it again",
+                str(path),
+            ) from problem
+        wanted = json.loads(json.dumps(relevant(name, self.settings)))
+        if relevant(name, part.get("settings", {})) != wanted:
+            raise TrainingError(
+                "parts of a run with the same settings",
+                f"{path} of another run",
+                "choose another --out, or leave --resume out",
+                str(path),
+            )
+        return part
+
+    def keep(self, name: str, started: float, make: Callable[[], Part]) -> Part:
+        """Make a part in the first process, write it with the seconds that it took, and tell all.
+
+        Args:
+            name: Of the part.
+            started: ``time.monotonic()`` when the work began.
+            make: Returns what the part holds; it runs in the first process alone, so it must not
+                wait for the others.
+        """
+        content = None
+        if parallel.main_process():
+            part = {**make(), "settings": self.settings.as_dict()}
+            part["seconds"] = time.monotonic() - started
+            content = json.dumps(part, allow_nan=False).encode()
+            write_atomic(self.folder / f"{name}.json", content, TrainingError)
+        self.made.add(name)
+        return dict(json.loads(parallel.from_first(content) or b"{}"))
