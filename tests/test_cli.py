@@ -38,7 +38,8 @@ def a_record(folder, **changes):
 
 def test_help_names_every_command_and_profile(capsys):
     for arguments, words in (
-        (["--help"], ["train", "evaluate", "records"]),
+        (["--help"], ["train", "evaluate", "bench", "records"]),
+        (["bench", "--help"], ["page", "full", "--peers", "make bench"]),
         (["train", "--help"], ["page", "full", "--resume", "BMO_DATA", "Examples"]),
         (["evaluate", "--help"], ["without ground truth", "--depths"]),
         (["records", "--help"], ["validate", "seal"]),
@@ -64,7 +65,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys, arguments, words):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["bench"], ["train"], ["train", "sparse-coding", "--noise", "x"]]
+    "arguments", [[], ["time"], ["train"], ["train", "sparse-coding", "--noise", "x"]]
 )
 def test_unknown_words_end_with_usage_and_exit_code_2(capsys, arguments):
     with pytest.raises(SystemExit) as end:
