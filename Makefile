@@ -1,10 +1,13 @@
 # make book   set up and build the book          make notebooks  run the notebooks again, in place
 # make test   set up and pass every test         make lab        open JupyterLab
+# make bench  time hypergradients beside their peers, in an environment of its own (PROFILE=full: all)
 BIN := .venv/bin
 STAMP := .venv/.stamp
+BENCH := .venv-bench/bin
+PROFILE ?= page
 export OMP_NUM_THREADS := 1
 
-.PHONY: book test notebooks lab clean
+.PHONY: book test notebooks lab bench clean
 
 book: $(STAMP)
 	$(BIN)/python tests/tools/build_book.py
@@ -24,10 +27,20 @@ lab: $(STAMP)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[lab]'
 	$(BIN)/jupyter lab
 
+bench: .venv-bench/.stamp
+	KINETO_LOG_LEVEL=99 $(BENCH)/python -W ignore -m bmo bench --profile $(PROFILE) --peers tests/bench/peers $(ARGS)
+
+# One of the peers states its needs in a way that newer versions of pip refuse.
+.venv-bench/.stamp: pyproject.toml tests/bench/peers.txt tests/bench/constraints.txt
+	python3 -m venv .venv-bench
+	$(BENCH)/pip install --quiet 'pip<24.1'
+	$(BENCH)/pip install --quiet -c tests/bench/constraints.txt -r tests/bench/peers.txt -e .
+	touch $@
+
 $(STAMP): pyproject.toml constraints.txt
 	python3 -m venv .venv
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[book,test]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[book,test,certificates]'
 	touch $@
 
 clean:
-	rm -rf .venv _build .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf .venv .venv-bench _build .pytest_cache .mypy_cache .ruff_cache .coverage

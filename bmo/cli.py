@@ -1,4 +1,4 @@
-"""The command line, ``python -m bmo``: train, evaluate, records.
+"""The command line, ``python -m bmo``: train, evaluate, bench, certificates, records.
 
 Every mistake ends in one line that says what is required, what was given and what to do, and
 in exit code 2. An interrupted training exits with 130 and can be resumed.
@@ -11,50 +11,34 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from bmo import parallel, record
+from bmo import record
+from bmo.bench import command as bench
 from bmo.errors import BMOError, TrainingError
+from bmo.performance import experiment as certificates
 from bmo.problems.sparse_coding import METHODS, NOISES, measuring, settings_of
-from bmo.problems.sparse_coding.benches import BENCHES, Bench
+from bmo.problems.sparse_coding import command as training
 from bmo.problems.sparse_coding.pictures import load
 from bmo.problems.sparse_coding.trained import trained
 
-#: Seconds that processes wait for one that works alone: it tests on all images, say.
-PATIENCE = 6 * 3600.0
 RECORDED = Path("notebooks") / "recorded"
-_TRAIN = """\
-Hyper-train the methods of an experiment, test them, and write the record.
-
-Experiments and their profiles (which never follow the hardware):
-  sparse-coding            page   pictures inside scikit-image's wheel, small patches; a minute
-                           full   BSDS training images, tested on Set14 (from the folder BMO_DATA,
-                                  else downloaded)
-  sparse-coding-gaussian   page   a random 50x100 dictionary; a minute on one core
-                           full   250x500, with every method, noise level and shift
-
-Parts are kept in --out as they are finished. With --resume a later call goes on where an earlier
-one stopped and ends with the same numbers. --noise, --method and --seeds compute only some of the
-parts (several calls may share one folder); the record is written by a call without them, or with
---record for those parts alone.
-
-torchrun shares every batch among processes. The numbers are those of one process but for rounding.
-If one process dies, all stop; the same command with --resume goes on from the last checkpoint.
-
-Examples:
-  python -m bmo train sparse-coding --profile page
-  python -m bmo train sparse-coding-gaussian --profile full --noise 30db --method bmo gkm
-  python -m bmo train sparse-coding --profile full --out runs/full --noise gaussian
-  python -m bmo train sparse-coding --profile full --out runs/full --resume
-  torchrun --standalone --nproc-per-node 2 -m bmo train sparse-coding --profile page
-"""
 _EVALUATE = """\
 Run a recorded method on the test images of a profile: T alone, from u0 = 0, without ground truth.
 
 Example:
   python -m bmo evaluate sparse-coding --profile page --noise gaussian --method bmo --depths 16 1000
+"""
+_CERTIFICATES = """\
+Certify worst cases by semidefinite programming, and write the record (extra: certificates).
+
+Profiles:
+  page   a few points, in seconds
+  full   the grid of the book, in some minutes
+
+Example:
+  python -m bmo certificates --profile full
 """
 _RECORDS = """\
 The recorded results of a folder.
@@ -92,11 +76,13 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     top = argparse.ArgumentParser(
         prog="python -m bmo",
-        description="Bilevel Meta Optimization: hyper-train, evaluate, and look after the records.",
+        description="Bilevel Meta Optimization: hyper-train, evaluate, time, look after records.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_train(commands)
+    training.add_arguments(_command(commands, "train", training.HELP))
     _add_evaluate(commands)
+    bench.add_arguments(_command(commands, "bench", bench.HELP))
+    _add_certificates(commands)
     _add_records(commands)
     return top
 
@@ -113,20 +99,6 @@ def _command(commands: Commands, name: str, text: str) -> argparse.ArgumentParse
     )
 
 
-def _add_train(commands: Commands) -> None:  # type: ignore[valid-type]
-    train = _command(commands, "train", _TRAIN)
-    noises, methods = ([x for b in BENCHES.values() for x in getattr(b, key)] for key in _PARTS)
-    train.add_argument("experiment", choices=BENCHES)
-    train.add_argument("--profile", choices=record.PROFILES, default="page")
-    train.add_argument("--out", type=Path, help="folder (default: runs/<experiment>.<profile>)")
-    train.add_argument("--resume", action="store_true", help="use what is already in --out")
-    train.add_argument("--noise", nargs="+", choices=noises, help="only these noises")
-    train.add_argument("--method", nargs="+", choices=methods, help="only these methods")
-    train.add_argument("--seeds", nargs="+", type=int, help="only these seeds")
-    train.add_argument("--record", action="store_true", help="write a record of these parts alone")
-    train.set_defaults(run=run_train)
-
-
 def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]
     evaluate = _command(commands, "evaluate", _EVALUATE)
     evaluate.add_argument("experiment", choices=("sparse-coding",))
@@ -138,81 +110,19 @@ def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]
     evaluate.set_defaults(run=run_evaluate)
 
 
+def _add_certificates(commands: Commands) -> None:  # type: ignore[valid-type]
+    certify = _command(commands, "certificates", _CERTIFICATES)
+    certify.add_argument("--profile", choices=record.PROFILES, default="page")
+    certify.add_argument("--out", type=Path, help="folder (default: runs/certificates.<profile>)")
+    certify.set_defaults(run=run_certificates)
+
+
 def _add_records(commands: Commands) -> None:  # type: ignore[valid-type]
     records = _command(commands, "records", _RECORDS)
     records.add_argument("action", nargs="?", choices=("list", "validate", "seal"), default="list")
     records.add_argument("--folder", type=Path, default=RECORDED, help=f"default: {RECORDED}")
     records.add_argument("--seal", action="store_true", help="the same as seal")
     records.set_defaults(run=run_records)
-
-
-_PARTS = ("noises", "methods")
-
-
-def run_train(options: argparse.Namespace) -> None:
-    """Compute the asked parts; write the record if none was left out."""
-    bench = BENCHES[options.experiment]
-    settings = bench.settings_of(options.profile)
-    where = f"of {options.experiment}, profile {options.profile}"
-    for name, asked in (
-        ("seeds", options.seeds),
-        *zip(_PARTS, (options.noise, options.method), strict=True),
-    ):
-        known = getattr(settings, name)
-        unknown = sorted(set(asked or ()) - set(known))
-        if unknown:
-            raise TrainingError(
-                f"{name} out of {list(known)} ({where})",
-                f"{unknown}",
-                "leave the option out to run all of them",
-                unknown,
-            )
-    if options.record and options.seeds and settings.seeds[0] not in options.seeds:
-        raise TrainingError(
-            f"seed {settings.seeds[0]} in a record", f"{options.seeds}", "add it", options.seeds
-        )
-    with parallel.session(PATIENCE):
-        _train(options, bench, settings)
-
-
-def _train(options: argparse.Namespace, bench: Bench, settings: Any) -> None:
-    """Every process computes; the first one prints."""
-    out = options.out or Path("runs") / f"{options.experiment}.{options.profile}"
-    asked = {"seeds": options.seeds, "noises": options.noise, "methods": options.method}
-    if options.record:  # in the order of the settings, whose first seed is tested most
-        chosen = {
-            k: tuple(x for x in getattr(settings, k) if x in v) for k, v in asked.items() if v
-        }
-        settings = replace(settings, **chosen)
-    pieces = bench.pieces(settings, out, options.resume)
-    for seed in options.seeds or settings.seeds:
-        for noise in options.noise or settings.noises:
-            for method in options.method or settings.methods:
-                if seed in settings.seeds_of(method):
-                    part = pieces.result(noise, method, seed)
-                    for label, values in bench.values(part).items():
-                        name = f"{noise} {method}{label} seed {seed}"
-                        _say(_summary(name, bench, settings.depths, values, part["seconds"]))
-    if any(asked.values()) and not options.record:
-        _say(f"parts kept in {out}; a call without --noise, --method, --seeds writes the record")
-        return
-    path = bench.save(pieces, out)
-    shown = record.table(record.read(path), bench.down, "depth", where=bench.shown, style="plain")
-    _say(f"{bench.unit}\n{shown}")
-    _say(f"record: {path}")
-
-
-def _say(text: str) -> None:
-    """Print in the first process alone."""
-    if parallel.main_process():
-        print(text, flush=True)
-
-
-def _summary(
-    name: str, bench: Bench, depths: Sequence[int], values: Sequence[float], seconds: float
-) -> str:
-    shown = " ".join(f"{d}:{v:.2f}" for d, v in zip(depths, values, strict=True) if d >= 16)
-    return f"{name}: {bench.unit.split(' in ')[0]} at depth {shown} ({seconds:.0f} s)"
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
@@ -233,6 +143,12 @@ def run_evaluate(options: argparse.Namespace) -> None:
     for at, depth in enumerate(depths):
         values = found["psnr"][at], found["ssim"][at], found["residual"][at]
         print("{:5d}   {:7.2f}   {:.4f}   {:.1e}".format(depth, *values))
+
+
+def run_certificates(options: argparse.Namespace) -> None:
+    """Compute the certificates of a profile and write the record."""
+    out = options.out or Path("runs") / f"certificates.{options.profile}"
+    print(f"record: {certificates.save(options.profile, out)}")
 
 
 def run_records(options: argparse.Namespace) -> None:

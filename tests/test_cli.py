@@ -11,6 +11,7 @@ import torch
 from bmo import cli, record
 from bmo.problems import sparse_coding as sc
 from bmo.problems.sparse_coding import pieces
+from bmo.problems.sparse_coding.benches import BENCHES
 from bmo.record import Record, row
 
 
@@ -39,7 +40,8 @@ def a_record(folder, **changes):
 
 def test_help_names_every_command_and_profile(capsys):
     for arguments, words in (
-        (["--help"], ["train", "evaluate", "records"]),
+        (["--help"], ["train", "evaluate", "bench", "records"]),
+        (["bench", "--help"], ["page", "full", "--peers", "make bench"]),
         (["train", "--help"], ["page", "full", "--resume", "BMO_DATA", "Examples"]),
         (["evaluate", "--help"], ["without ground truth", "--depths"]),
         (["records", "--help"], ["validate", "seal"]),
@@ -65,7 +67,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys, arguments, words):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["bench"], ["train"], ["train", "sparse-coding", "--noise", "x"]]
+    "arguments", [[], ["time"], ["train"], ["train", "sparse-coding", "--noise", "x"]]
 )
 def test_unknown_words_end_with_usage_and_exit_code_2(capsys, arguments):
     with pytest.raises(SystemExit) as end:
@@ -95,8 +97,8 @@ def test_records_are_listed_validated_and_sealed(tmp_path, capsys, monkeypatch):
 
 def replace_bench(monkeypatch, **parts):
     """Give the bench of the images other parts."""
-    bench = dataclasses.replace(cli.BENCHES["sparse-coding"], **parts)
-    monkeypatch.setitem(cli.BENCHES, "sparse-coding", bench)
+    bench = dataclasses.replace(BENCHES["sparse-coding"], **parts)
+    monkeypatch.setitem(BENCHES, "sparse-coding", bench)
 
 
 def fake_pieces(made):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from bmo.baselines import CoupledLISTA, TiedLISTA
 from bmo.errors import ConditionError
 from bmo.fused import taken
 from bmo.hypergradient import Recompute, hypergradient
-from bmo.hypergradient.unrolled import bytes_of_step
+from bmo.hypergradient.recompute import bytes_of_step
 from bmo.inner.by_hand import by_hand
 from bmo.sets import Ball, Box, Nonnegative, Whole
 
@@ -42,6 +43,28 @@ class Exp(nn.Module):
         return self.raw.exp()
 
 
+class Loss(nn.Module):
+    """A smooth loss with learned weights, not quadratic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = Exp(N)
+
+    def forward(self, u: Tensor) -> Tensor:
+        return (u @ A.mT - Y).cosh().log().sum(-1) + 0.5 * (self.weight() * u.square()).sum(-1)
+
+
+class LearnedMetric(nn.Module):
+    """A diagonal metric of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = Exp(N)
+
+    def forward(self) -> bmo.metric.Metric:
+        return bmo.metric.Diagonal(4 + self.weight(), check=False)
+
+
 def ridge() -> bmo.smooth.Sum:
     return bmo.smooth.Sum(bmo.LeastSquares(TALL, draw(BATCH, N, seed=4)), bmo.smooth.Ridge(Exp(M)))
 
@@ -51,7 +74,7 @@ def quadratic() -> bmo.smooth.Quadratic:
 
 
 def learned_b() -> bmo.LeastSquares:
-    f = bmo.LeastSquares(A, Y)
+    f = bmo.LeastSquares(A, Y.clone())
     f.b.requires_grad_()
     return f
 
@@ -71,6 +94,16 @@ OPERATORS: dict[str, Callable[[], Any]] = {
     "quadratic": lambda: bmo.ProximalGradient(
         quadratic(), bmo.prox.L1(0.1 + draw(N).abs(), learn=True),
         metric=bmo.metric.Diagonal(4 + draw(N, seed=5).abs()),
+    ),
+    "loss": lambda: bmo.ProximalGradient(
+        bmo.smooth.Gradient(Loss(), 4.0), bmo.prox.L1(number(0.1), learn=True), step=0.2
+    ),
+    "learned metric": lambda: bmo.ProximalGradient(
+        bmo.LeastSquares(A, Y), bmo.prox.NonnegativeL1(number(0.1)), metric=LearnedMetric()
+    ),
+    "loss in a learned metric": lambda: bmo.ProximalGradient(
+        bmo.smooth.Gradient(Loss(), 4.0), bmo.prox.NonnegativeL1(number(0.1)),
+        metric=LearnedMetric(),
     ),
     "learned dense": lambda: bmo.operators.LearnedForwardBackward(A, Y, threshold=0.1),
     "learned thin": lambda: bmo.operators.LearnedForwardBackward(A[:3], Y[:, :3], threshold=0.1),
@@ -188,8 +221,14 @@ def test_what_it_cannot_do_goes_through_autograd() -> None:
     assert by_hand(loop(hooked, 0.0, Whole()).prepared(), u0, closure(N), [], None) is None
     for domain in (Ball(1.0), Box(torch.zeros(N).double().requires_grad_(), 1.0)):
         assert by_hand(loop(D, 0.0, domain).prepared(), u0, closure(N), [], None) is None
-    for smooth in (bmo.smooth.Gradient(lambda u: u.cos().sum(-1), 1.0), bmo.smooth.Ridge(1.0)):
-        assert bmo.ProximalGradient(smooth, step=0.1).kernel() is None
+    assert bmo.ProximalGradient(bmo.smooth.Ridge(1.0), step=0.1).kernel() is None
+    capturing = bmo.smooth.Gradient(lambda u: 0.5 * (w * u.square()).sum(-1), 1.0)
+    step = bmo.ProximalGradient(capturing, step=0.1)
+    assert by_hand(loop(step, 0.0, Whole()).prepared(), u0, closure(N), [], None) is None
+    flat = bmo.ProximalGradient(bmo.smooth.Gradient(lambda u: u.sum(-1), 1.0), step=0.1)
+    start = draw(N).requires_grad_()
+    flow = loop(flat, 0.0, Whole())(start, closure(N), 3)
+    assert torch.equal(torch.autograd.grad(flow.sum(), start)[0], torch.ones_like(start))
     learned = bmo.LeastSquares(A.clone().requires_grad_(), Y)
     assert bmo.ProximalGradient(learned, step=0.1, check=False).kernel() is None
     assert bmo.operators.Lambda(lambda u: u, bmo.metric.Identity()).kernel() is None
@@ -219,8 +258,14 @@ def test_no_gradient_no_tape_and_no_step() -> None:
     assert torch.equal(inner(u0, upper, 0), u0)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # dynamo's own
-def test_transforms_and_compilers_get_the_plain_loop() -> None:
+# inductor needs a C++ compiler, the other backend nothing
+BACKENDS = ["aot_eager", *(["inductor"] if shutil.which("g++") else [])]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compilers' own
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_transforms_and_compilers_get_the_plain_loop(backend: str) -> None:
     """A compiler differentiates once only, so it needs an upper objective with its gradient."""
     D = OPERATORS["learned dense"]()
     upper = bmo.smooth.Objective(bmo.LeastSquares(draw(5, N), draw(5)))
@@ -230,10 +275,12 @@ def test_transforms_and_compilers_get_the_plain_loop() -> None:
     def value(start: Tensor) -> Tensor:
         return upper(inner(start, upper, 3)).mean()
 
-    want = torch.autograd.grad(value(u0.requires_grad_()), u0)[0]
-    assert torch.allclose(torch.func.grad(value)(u0.detach()), want, rtol=1e-11)
-    compiled = torch.compile(value, backend="aot_eager")
-    assert torch.allclose(torch.autograd.grad(compiled(u0), u0)[0], want, rtol=1e-11)
+    wanted = [u0.requires_grad_(), D.G, D.W, D.theta.raw]
+    want = torch.autograd.grad(value(u0), wanted)
+    assert torch.allclose(torch.func.grad(value)(u0.detach()), want[0], rtol=1e-11)
+    torch._dynamo.reset()
+    got = torch.autograd.grad(torch.compile(value, backend=backend)(u0), wanted)
+    assert all(torch.allclose(g, w, rtol=1e-11) for g, w in zip(got, want, strict=True))
 
 
 def test_it_keeps_little() -> None:

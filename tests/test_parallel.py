@@ -9,9 +9,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from bmo import checkpoint, cli, parallel, train
+from bmo import checkpoint, parallel, train
 from bmo.errors import ShapeError, TrainingError
 from bmo.parallel import World, exchange, processes, slices
+from bmo.problems.sparse_coding import command
 from bmo.problems.sparse_coding.settings import PAGE
 from bmo.problems.sparse_coding.shelf import Shelf
 
@@ -208,7 +209,7 @@ def test_only_the_first_process_writes_and_prints(tmp_path, monkeypatch, capsys)
     shelf = Shelf(dataclasses.replace(PAGE), tmp_path)
     monkeypatch.setattr(parallel, "from_first", lambda content: b'{"told": 1}')
     assert shelf.keep("part", 0.0, dict) == {"told": 1} and not list(tmp_path.iterdir())
-    cli._say("never")
+    command._say("never")
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err == ""
 

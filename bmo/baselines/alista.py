@@ -33,11 +33,11 @@ def analytic_weight(A: Tensor) -> Tensor:
     Raises:
         ConditionError: The rows of A are dependent.
 
-    Source: Liu, Chen, Wang, Yin, ICLR 2019, equation 16 (there solved by projected gradients).
+    Source: Liu, Chen, Wang, Yin, ICLR 2019 (there solved by projected gradients).
 
     Example:
         >>> analytic_weight(torch.tensor([[2.0, 0.0, 1.0], [0.0, 2.0, 1.0]]))[:, 0]
-        tensor([0.5000, -0.1000])
+        tensor([ 0.5000, -0.1000])
     """
     values = torch.linalg.svdvals(A)
     if bool((values[..., -1] <= A.shape[-1] * torch.finfo(A.dtype).eps * values[..., 0]).any()):
@@ -81,7 +81,7 @@ class ALISTA(Unrolled):
         ShapeError: W does not have the shape of A.
         DomainError: A number is out of its range.
 
-    Source: Liu, Chen, Wang, Yin, ICLR 2019, equation 15.
+    Source: Liu, Chen, Wang, Yin, ICLR 2019.
 
     Example:
         >>> net = ALISTA(torch.eye(2), depth=3, penalty=1.0, percent=0.0)

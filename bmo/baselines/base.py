@@ -47,7 +47,7 @@ class Unrolled(nn.Module, ABC):
 
     def number(self, name: str, value: float | Tensor) -> None:
         """Keep a number, or one for each problem, in the precision of A."""
-        self.register_buffer(name, torch.as_tensor(value).to(self.A))
+        self.register_buffer(name, like(value, self.A))
 
     @property
     def tied(self) -> bool:
@@ -188,7 +188,7 @@ def require_depth(depth: int) -> int:
 
 def require_positive(name: str, value: float | Tensor) -> None:
     """Refuse a number that is not positive, or not finite."""
-    tensor = torch.as_tensor(value)
+    tensor = torch.as_tensor(value, dtype=torch.float64)
     if not bool((torch.isfinite(tensor) & (tensor > 0)).all()):
         raise DomainError(f"{name} > 0", f"{float(tensor.min())}", "choose a positive one", value)
 
@@ -202,8 +202,9 @@ def squared_norm(A: Tensor) -> Tensor:
 def require_at_most(name: str, value: float | Tensor, limit: Tensor | float) -> None:
     """Refuse a step beyond its limit, which is known up to rounding."""
     require_positive(name, value)
-    if not bool((torch.as_tensor(value) <= torch.as_tensor(limit) * (1 + 1e-6)).all()):
-        least = float(torch.as_tensor(limit).min())
+    top = torch.as_tensor(limit, dtype=torch.float64)
+    if not bool((torch.as_tensor(value, dtype=torch.float64) <= top * (1 + 1e-6)).all()):
+        least = float(top.min())
         raise ConditionError(f"{name} <= {least:.6g}", f"{value}", "shorten it", value)
 
 
@@ -213,7 +214,12 @@ def first_step(A: Tensor, step: float | Tensor | None) -> Tensor:
     if step is None:
         return 1 / top
     require_at_most("step", step, 2 / top)
-    return torch.as_tensor(step).to(A) * torch.ones_like(top)
+    return like(step, A) * torch.ones_like(top)
+
+
+def like(value: float | Tensor, A: Tensor) -> Tensor:
+    """A number in the precision of A, without passing through a shorter one."""
+    return torch.as_tensor(value, dtype=A.dtype, device=A.device)
 
 
 def copies(value: Tensor, layers: int) -> nn.ParameterList:
@@ -225,4 +231,4 @@ def thresholds(A: Tensor, value: float | Tensor, coordinates: bool) -> Tensor:
     """A start that broadcasts against u: one number, or one for each coefficient."""
     lead = A.shape[:-2]
     width = (A.shape[-1],) if coordinates else (1,) * bool(lead)
-    return torch.as_tensor(value).to(A).expand((*lead, *(1,) * bool(lead), *width))
+    return like(value, A).expand((*lead, *(1,) * bool(lead), *width))

@@ -92,13 +92,13 @@ class DEQ(Unrolled):
         window: int = 5,
         coordinates: bool = False,
         tol: float = 1e-4,
-        limit: int = 30,
+        limit: int = 10,
     ) -> None:
         super().__init__(A, depth)
         require_positive("penalty", penalty)
         require_tolerance(tol)
         if min(window, limit) < 1:
-            raise DomainError("window, limit >= 1", f"{window}, {limit}", "5 and 30 are usual")
+            raise DomainError("window, limit >= 1", f"{window}, {limit}", "5 and 10 are usual")
         self.window, self.tol, self.limit = window, tol, limit
         tau = first_step(A, step)
         self.W = copies(tau * A.mT, 1)

@@ -12,6 +12,7 @@ from bmo.baselines.base import (
     State,
     Unrolled,
     copies,
+    like,
     require_at_most,
     require_positive,
     squared_norm,
@@ -71,7 +72,7 @@ class DLADMM(Unrolled):
         require_positive("penalty", penalty)
         require_positive("beta", beta)
         top = beta * squared_norm(A)
-        first = top if tau is None else torch.as_tensor(tau).to(A) * torch.ones_like(top)
+        first = top if tau is None else like(tau, A) * torch.ones_like(top)
         require_at_most("beta ||A||^2 / tau", top / first, 1.0)
         self.name, self.fit = "ena-dladmm-tied" if tied else "ena-dladmm", require_fit(fit)
         self.W = copies(A.mT / first, self.layers)

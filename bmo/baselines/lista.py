@@ -78,7 +78,7 @@ class LISTACP(Unrolled):
 
     Arguments and errors as in :class:`LISTA`; :math:`W = \tau A^\top` at the start.
 
-    Source: Chen, Liu, Wang, Yin, NeurIPS 2018, equation 12.
+    Source: Chen, Liu, Wang, Yin, NeurIPS 2018.
 
     Example:
         >>> net = LISTACP(torch.eye(2), depth=3, penalty=1.0)
@@ -128,7 +128,7 @@ class LISTACPSS(LISTACP):
     Raises:
         DomainError: A percentage is not in [0, 100].
 
-    Source: Chen, Liu, Wang, Yin, NeurIPS 2018, section 3.3; percentages of their experiments.
+    Source: Chen, Liu, Wang, Yin, NeurIPS 2018; the percentages are those of their program.
 
     Example:
         >>> net = LISTACPSS(torch.eye(2), depth=3, penalty=1.0, percent=50.0, most=50.0)

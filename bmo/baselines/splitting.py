@@ -9,7 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bmo.baselines.base import State, Unrolled, require_at_most, require_positive, squared_norm
+from bmo.baselines.base import (
+    State,
+    Unrolled,
+    like,
+    require_at_most,
+    require_positive,
+    squared_norm,
+)
 from bmo.errors import DomainError
 from bmo.prox import soft
 
@@ -206,7 +213,7 @@ class PDHG(Unrolled):
         require_positive("penalty", penalty)
         top = squared_norm(A)
         if sigma is None:
-            sigma = top**-0.5 if tau is None else 1 / (torch.as_tensor(tau).to(A) * top)
+            sigma = top**-0.5 if tau is None else 1 / (like(tau, A) * top)
         self.number("sigma", sigma)
         self.number("penalty", penalty)
         self.sigma: Tensor

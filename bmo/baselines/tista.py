@@ -66,7 +66,7 @@ class TISTA(Unrolled):
     Raises:
         DomainError: A number is out of its range.
 
-    Source: Ito, Takabe, Wadayama, IEEE Trans. Signal Process. 67(12), 2019, section III.
+    Source: Ito, Takabe, Wadayama, IEEE Trans. Signal Process. 67(12), 2019.
 
     Example:
         >>> net = TISTA(torch.eye(2), depth=1, noise=0.01)

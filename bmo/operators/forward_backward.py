@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bmo.errors import ConditionError
-from bmo.kernels import ForwardBackward, Kernel
+from bmo.kernels import ForwardBackward, Kernel, LossStep
 from bmo.metric import Metric, Scaled, exact
 from bmo.operators.base import Operator, Piece
 from bmo.prox import L1, NonnegativeL1, Prox, Zero
-from bmo.smooth import LeastSquares, Quadratic, Ridge, Smooth, Sum
+from bmo.smooth import Gradient, LeastSquares, Quadratic, Ridge, Smooth, Sum
 
 
 def forward_backward_delta(smooth: Smooth, metric: Metric) -> float:
@@ -50,7 +50,9 @@ class ProximalGradient(Operator):
         smooth: :math:`f`, with its curvature.
         prior: :math:`g` (``None`` for plain gradient descent).
         step: :math:`\tau`, for the metric :math:`P = \tau^{-1}I`; condition :math:`\tau \le 2/L`.
-        metric: :math:`P` itself, instead of ``step``; condition :math:`\nabla^2 f \preceq 2P`.
+        metric: :math:`P` itself, instead of ``step``; condition :math:`\nabla^2 f \preceq 2P`. A
+            module that returns a metric is learned with the operator; then the condition is checked
+            for its first value, and it is the module's part to keep it.
         check: Refuse a violated condition. ``False`` exists to show what then happens.
 
     Raises:
@@ -70,7 +72,7 @@ class ProximalGradient(Operator):
         smooth: Smooth,
         prior: Prox | None = None,
         step: float | Tensor | None = None,
-        metric: Metric | None = None,
+        metric: Metric | nn.Module | None = None,
         check: bool = True,
     ) -> None:
         super().__init__()
@@ -83,15 +85,16 @@ class ProximalGradient(Operator):
         self._metric = metric or Scaled(1 / exact(cast(Tensor, step)))
         self.certified = "checked" if check else "none"
         if check:
-            require_delta(forward_backward_delta(smooth, self._metric), "proximal gradient")
+            require_delta(forward_backward_delta(smooth, self.metric), "proximal gradient")
 
     @property
     def metric(self) -> Metric:
-        return self._metric
+        found = self._metric
+        return cast(Metric, found()) if isinstance(found, nn.Module) else found
 
     @property
     def averaged(self) -> float:
-        return min(1.0, 1 / (2 - min(1.0, forward_backward_delta(self.smooth, self._metric))))
+        return min(1.0, 1 / (2 - min(1.0, forward_backward_delta(self.smooth, self.metric))))
 
     def forward(self, u: Tensor) -> Tensor:
         metric = self.metric
@@ -109,21 +112,26 @@ class ProximalGradient(Operator):
         return smooth, ridge
 
     def kernel(self) -> Kernel | None:
-        family, weights = self._family(), self.metric.weights()
-        if family is None or weights is None:
+        weights = self.metric.weights()
+        if weights is None or type(self.prior) not in (Zero, L1, NonnegativeL1):
             return None
+        threshold = self.prior.threshold() / weights if isinstance(self.prior, L1) else None
+        positive, family = isinstance(self.prior, NonnegativeL1), self._family()
+        if family is None:
+            if type(self.smooth) is not Gradient:
+                return None
+            learned = [w for w in self.smooth.parameters() if w.requires_grad]
+            return LossStep(self.smooth, learned, weights, threshold, positive)
         smooth, ridge = family
-        thin = isinstance(smooth, LeastSquares)
         matrix, data = quadratic_data(smooth)
         if matrix.requires_grad:
             return None
-        weights = weights.to(matrix)
-        threshold = None
-        if isinstance(self.prior, L1):
-            threshold = self.prior.threshold().to(matrix) / weights
-        ridge = None if ridge is None else ridge.to(matrix)
-        positive = isinstance(self.prior, NonnegativeL1)
-        return ForwardBackward(matrix, data, ridge, weights, threshold, thin, positive)
+        given = (None if t is None else t.to(matrix) for t in (ridge, weights, threshold))
+        ridge, weights, threshold = given
+        thin = isinstance(smooth, LeastSquares)
+        return ForwardBackward(
+            matrix, data, ridge, cast(Tensor, weights), threshold, thin, positive
+        )
 
     def piece(self, u: Tensor) -> Piece | None:
         family, weights = self._family(), self.metric.weights()

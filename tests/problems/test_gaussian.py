@@ -12,6 +12,7 @@ from bmo.baselines import FISTA, ISTA
 from bmo.certify import nonexpansive
 from bmo.errors import DomainError, TrainingError
 from bmo.problems.sparse_coding import gaussian as bench
+from bmo.problems.sparse_coding.benches import BENCHES
 from bmo.problems.sparse_coding.gaussian import classical, draws, measuring, pieces, report
 
 DOUBLE = torch.float64
@@ -312,9 +313,9 @@ class TestRecord:
         self, tmp_path, capsys, monkeypatch
     ):
         found = dataclasses.replace(
-            cli.BENCHES["sparse-coding-gaussian"], settings_of=lambda profile: small()
+            BENCHES["sparse-coding-gaussian"], settings_of=lambda profile: small()
         )
-        monkeypatch.setitem(cli.BENCHES, "sparse-coding-gaussian", found)
+        monkeypatch.setitem(BENCHES, "sparse-coding-gaussian", found)
         base = ["train", "sparse-coding-gaussian", "--out", str(tmp_path)]
         asked = ["--method", "gkm", "unh-ista", "--seeds", "0"]
         assert cli.main([*base, *asked]) == 0

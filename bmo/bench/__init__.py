@@ -1,0 +1,10 @@
+r"""The benchmark: hypergradients of this package timed beside those of its peers.
+
+* :mod:`bmo.bench.problems`: P1 (smooth) and P2 (nonsmooth); their plain forward is the clock.
+* :mod:`bmo.bench.aggregated`: P3, Algorithm 1 itself on both.
+* :mod:`bmo.bench.references`: the exact hypergradients, by hand.
+* :mod:`bmo.bench.measure`: CPU time in interleaved rounds, and peak memory to the byte.
+* :mod:`bmo.bench.methods`: the registry; :mod:`bmo.bench.ours` and :mod:`bmo.bench.plain` enter
+  our methods and plain torch, a folder of adapters enters the peers.
+* :mod:`bmo.bench.run`, :mod:`bmo.bench.report`, :mod:`bmo.bench.command`: cases, tables, record.
+"""
