@@ -8,13 +8,16 @@ inside or above its threshold) and the residual of the data, nothing else that a
 from bmo.kernels.base import Gradients, Kernel, reaches_only
 from bmo.kernels.forward_backward import ForwardBackward, LossStep
 from bmo.kernels.soft import AffineSoft, ResidualSoft
+from bmo.kernels.two_block import DualSoft, SolveSoft
 
 __all__ = [
     "AffineSoft",
+    "DualSoft",
     "ForwardBackward",
     "Gradients",
     "Kernel",
     "LossStep",
     "ResidualSoft",
+    "SolveSoft",
     "reaches_only",
 ]

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bmo.errors import ConditionError, DomainError
-from bmo.kernels import Gradients, Kernel, shrink
+from bmo.kernels import Kernel, SolveSoft
 from bmo.metric import Diagonal, Metric
 from bmo.operators.base import Preparing
 from bmo.operators.subproblem import require_matrix
@@ -137,52 +136,6 @@ class LearnedSparseADMM(Preparing):
     def kernel(self) -> Kernel:
         at: Solved = self.prepare()
         return SolveSoft(at.inverse, at.shift, at.q, at.beta, at.threshold)
-
-
-class SolveSoft(Kernel):
-    r"""The step of :class:`LearnedSparseADMM` with its adjoint by hand.
-
-    Args:
-        inverse: :math:`(G^\top G + Q + \beta)^{-1}`, symmetric, shape (n, n).
-        shift: :math:`Bb`, shape (n,) or (batch, n).
-        q: The diagonal of Q.
-        beta: The diagonal of :math:`\beta`.
-        threshold: :math:`\theta/\beta`.
-    """
-
-    def __init__(
-        self, inverse: Tensor, shift: Tensor, q: Tensor, beta: Tensor, threshold: Tensor
-    ) -> None:
-        self.inputs = (inverse, shift, q, beta, threshold)
-
-    def forward(self, u: Tensor, values: Sequence[Tensor]) -> tuple[Tensor, Any]:
-        inverse, shift, q, beta, threshold = values
-        first, second, multiplier = u.chunk(3, -1)
-        right = torch.addcmul(q * first, beta, second).sub_(multiplier)
-        x = torch.matmul(right, inverse).add_(shift)
-        v, sign = shrink(x + multiplier / beta, threshold)
-        out = torch.cat([x, v, multiplier + beta * (x - v)], -1)
-        return out, (u, right, sign, out)
-
-    def adjoint(
-        self, kept: Any, cotangent: Tensor, values: Sequence[Tensor], gradients: Gradients
-    ) -> Tensor:
-        inverse, _, q, beta, _ = values
-        z, right, sign, out = kept
-        first, second, multiplier = z.chunk(3, -1)
-        to_x, to_v, to_multiplier = cotangent.chunk(3, -1)
-        across = to_v - beta * to_multiplier  # what v = w - inside and beta inside disagree on
-        to_w = torch.addcmul(beta * to_multiplier, sign.abs(), across)
-        gradients.add(4, -sign * across)
-        to_x = to_x + to_w
-        gradients.add(1, to_x)
-        gradients.add_product(0, right, to_x)
-        back = to_x @ inverse.mT
-        gradients.add(2, back * first)
-        if gradients.wants(3):
-            gradients.add(3, to_multiplier * out.chunk(3, -1)[2] / beta)
-            gradients.add(3, back * second - to_w * multiplier / beta.square())
-        return torch.cat([q * back, beta * back, to_w / beta - back], -1)
 
 
 def require_learnable(learn: Sequence[str], known: Sequence[str], **numbers: float) -> None:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bmo.kernels import Gradients, Kernel, shrink, shrink_adjoint
+from bmo.kernels import DualSoft, Kernel
 from bmo.metric import Diagonal, Metric
 from bmo.operators.base import Preparing
 from bmo.operators.learned_admm import require_learnable
@@ -139,58 +138,3 @@ class LearnedSparseLADMM(Preparing):
     def kernel(self) -> Kernel:
         at: Ready = self.prepare()
         return DualSoft(self.G, self.b, at.shift, at.p, at.beta, at.threshold)
-
-
-class DualSoft(Kernel):
-    r"""The step of :class:`LearnedSparseLADMM` with its adjoint by hand.
-
-    Args:
-        matrix: :math:`G`, shape (m, n).
-        data: :math:`b`, shape (m,) or (batch, m).
-        shift: :math:`Bb`, shape (n,) or (batch, n).
-        p: The diagonal of :math:`P`.
-        beta: The diagonal of :math:`\beta`.
-        threshold: :math:`\theta/p`.
-    """
-
-    def __init__(
-        self,
-        matrix: Tensor,
-        data: Tensor,
-        shift: Tensor,
-        p: Tensor,
-        beta: Tensor,
-        threshold: Tensor,
-    ) -> None:
-        self.inputs = (matrix, data, shift, p, beta, threshold)
-
-    def forward(self, u: Tensor, values: Sequence[Tensor]) -> tuple[Tensor, Any]:
-        matrix, data, shift, p, beta, threshold = values
-        code, multiplier = u[..., : matrix.shape[1]], u[..., matrix.shape[1] :]
-        r = code @ matrix.mT - data
-        y = torch.addcmul(multiplier, beta, r) / (1 + beta)
-        slope = (y @ matrix) / p
-        new, sign = shrink((code - slope).add_(shift), threshold)
-        after = new @ matrix.mT - data
-        out = torch.cat([new, torch.addcmul(multiplier, beta, after - y)], -1)
-        return out, (code, r, y, slope, sign, new, after)
-
-    def adjoint(
-        self, kept: Any, cotangent: Tensor, values: Sequence[Tensor], gradients: Gradients
-    ) -> Tensor:
-        matrix, _, _, p, beta, _ = values
-        code, r, y, slope, sign, new, after = kept
-        to_code, to_multiplier = cotangent[..., : len(p)], cotangent[..., len(p) :]
-        to_after = beta * to_multiplier
-        gradients.add_product(0, to_after, new)
-        to_w = shrink_adjoint(sign, to_code + to_after @ matrix, gradients, 5)
-        gradients.add(2, to_w)
-        gradients.add(3, to_w * slope / p)
-        down = -to_w / p  # falls to the product of y and the matrix
-        gradients.add_product(0, y, down)
-        to_sum = (down @ matrix.mT - to_after) / (1 + beta)  # to lambda + beta (Gu - b)
-        to_r = beta * to_sum
-        gradients.add_product(0, to_r, code)
-        gradients.add(1, -to_after - to_r)
-        gradients.add(4, to_multiplier * (after - y) + to_sum * (r - y))
-        return torch.cat([to_w + to_r @ matrix, to_multiplier + to_sum], -1)
