@@ -7,6 +7,8 @@ is, through :math:`v_u`, :math:`H_\omega^{-1}` with its derivative, and the proj
 from __future__ import annotations
 
 import math
+import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from bmo.errors import DomainError
+from bmo.fused import Kept
 from bmo.hypergradient.base import Estimate, register
 from bmo.inner import Inner, Upper, upper_values
 
@@ -201,7 +204,7 @@ class Recompute:
         if self.budget is None:
             count = self.segments or max(1, round(math.sqrt(iterations)))
         else:
-            step = bytes_of_step(inner, u0, upper)
+            step = bytes_of_step(inner, u0, upper, min(3, max(iterations, 1)))
             count = fitting(self.budget, iterations, u0.nbytes, step)
         count = min(count, max(iterations, 1))
         base, more = divmod(iterations, count)
@@ -218,22 +221,47 @@ class Recompute:
         return Estimate(u, value, gradients, nothing(inner, u))
 
 
-def bytes_of_step(inner: Inner, u0: Tensor, upper: Upper) -> int:
-    """Bytes that reverse mode keeps for one step: those that a second step adds."""
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """A tensor that autograd keeps, for as long as it does."""
+
+    tensor: Tensor
+
+
+def bytes_of_step(inner: Inner, u0: Tensor, upper: Upper, at: int = 3) -> int:
+    """Bytes that reverse mode keeps for one step: those that step ``at`` adds.
+
+    The first two also bring in what all steps share, for instance a matrix.
+    """
 
     def kept(steps: int) -> int:
-        seen: dict[int, int] = {}
+        notes: list[weakref.ref[Saved]] = []
 
-        def note(t: Tensor) -> Tensor:
-            seen[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
-            return t
+        def note(t: Tensor) -> Saved:
+            saved = Saved(t)
+            notes.append(weakref.ref(saved))
+            return saved
 
-        with torch.enable_grad(), saved_tensors_hooks(note, lambda t: t):
+        with torch.enable_grad(), saved_tensors_hooks(note, lambda saved: saved.tensor):
             u = inner(u0, upper, steps)
-            del u
-        return sum(seen.values())
+        # what no later step can reach is gone by now
+        alive = [saved.tensor for saved in (ref() for ref in notes) if saved is not None]
+        alive += on_tape(getattr(u.grad_fn, "tape", None))
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in alive}
+        return sum(storages.values())
 
-    return max(1, kept(2) - kept(1))
+    return max(1, kept(at) - kept(at - 1))
+
+
+def on_tape(kept: object) -> Iterator[Tensor]:
+    """The tensors that a fused loop keeps: they are no saved tensors of autograd's."""
+    if isinstance(kept, Tensor):
+        yield kept
+    elif isinstance(kept, list | tuple):
+        for part in kept:
+            yield from on_tape(part)
+    elif isinstance(kept, Kept):
+        yield from on_tape((kept.operator, kept.upper, kept.free))
 
 
 def fitting(budget: int, iterations: int, point: int, step: int) -> int:
