@@ -1,4 +1,4 @@
-"""The command line, ``python -m bmo``: train, evaluate, bench, records.
+"""The command line, ``python -m bmo``: train, evaluate, bench, certificates, records.
 
 Every mistake ends in one line that says what is required, what was given and what to do, and
 in exit code 2. An interrupted training exits with 130 and can be resumed.
@@ -17,6 +17,7 @@ import torch
 from bmo import parallel, record
 from bmo.bench import command as bench
 from bmo.errors import BMOError, TrainingError
+from bmo.performance import experiment as certificates
 from bmo.problems.sparse_coding import METHODS, NOISES, Settings, measuring, settings_of
 from bmo.problems.sparse_coding.pictures import load
 from bmo.problems.sparse_coding.pieces import Pieces
@@ -52,6 +53,16 @@ Run a recorded method on the test images of a profile: T alone, from u0 = 0, wit
 
 Example:
   python -m bmo evaluate sparse-coding --profile page --noise gaussian --method bmo --depths 16 1000
+"""
+_CERTIFICATES = """\
+Certify worst cases by semidefinite programming, and write the record (extra: certificates).
+
+Profiles:
+  page   a few points, in seconds
+  full   the grid of the book, in some minutes
+
+Example:
+  python -m bmo certificates --profile full
 """
 _RECORDS = """\
 The recorded results of a folder.
@@ -95,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_evaluate(commands)
     bench.add_arguments(_command(commands, "bench", bench.HELP))
+    _add_certificates(commands)
     _add_records(commands)
     return top
 
@@ -132,6 +144,13 @@ def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]
     evaluate.add_argument("--depths", nargs="+", type=int, default=[16, 64, 256, 1000])
     evaluate.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
     evaluate.set_defaults(run=run_evaluate)
+
+
+def _add_certificates(commands: Commands) -> None:  # type: ignore[valid-type]
+    certify = _command(commands, "certificates", _CERTIFICATES)
+    certify.add_argument("--profile", choices=record.PROFILES, default="page")
+    certify.add_argument("--out", type=Path, help="folder (default: runs/certificates.<profile>)")
+    certify.set_defaults(run=run_certificates)
 
 
 def _add_records(commands: Commands) -> None:  # type: ignore[valid-type]
@@ -208,6 +227,12 @@ def run_evaluate(options: argparse.Namespace) -> None:
     for at, depth in enumerate(depths):
         values = found["psnr"][at], found["ssim"][at], found["residual"][at]
         print("{:5d}   {:7.2f}   {:.4f}   {:.1e}".format(depth, *values))
+
+
+def run_certificates(options: argparse.Namespace) -> None:
+    """Compute the certificates of a profile and write the record."""
+    out = options.out or Path("runs") / f"certificates.{options.profile}"
+    print(f"record: {certificates.save(options.profile, out)}")
 
 
 def run_records(options: argparse.Namespace) -> None:

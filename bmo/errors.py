@@ -60,7 +60,7 @@ class NonFiniteError(BMOError):
 
 
 class CertificateError(BMOError):
-    """An operator breaks the property that it claims. ``value`` holds the evidence."""
+    """A claimed property is broken, or cannot be certified. ``value`` holds the evidence."""
 
 
 class DataError(BMOError):

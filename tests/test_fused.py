@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -219,8 +220,14 @@ def test_no_gradient_no_tape_and_no_step() -> None:
     assert torch.equal(inner(u0, upper, 0), u0)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # dynamo's own
-def test_transforms_and_compilers_get_the_plain_loop() -> None:
+# inductor needs a C++ compiler, the other backend nothing
+BACKENDS = ["aot_eager", *(["inductor"] if shutil.which("g++") else [])]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compilers' own
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_transforms_and_compilers_get_the_plain_loop(backend: str) -> None:
     """A compiler differentiates once only, so it needs an upper objective with its gradient."""
     D = OPERATORS["learned dense"]()
     upper = bmo.smooth.Objective(bmo.LeastSquares(draw(5, N), draw(5)))
@@ -230,10 +237,12 @@ def test_transforms_and_compilers_get_the_plain_loop() -> None:
     def value(start: Tensor) -> Tensor:
         return upper(inner(start, upper, 3)).mean()
 
-    want = torch.autograd.grad(value(u0.requires_grad_()), u0)[0]
-    assert torch.allclose(torch.func.grad(value)(u0.detach()), want, rtol=1e-11)
-    compiled = torch.compile(value, backend="aot_eager")
-    assert torch.allclose(torch.autograd.grad(compiled(u0), u0)[0], want, rtol=1e-11)
+    wanted = [u0.requires_grad_(), D.G, D.W, D.theta.raw]
+    want = torch.autograd.grad(value(u0), wanted)
+    assert torch.allclose(torch.func.grad(value)(u0.detach()), want[0], rtol=1e-11)
+    torch._dynamo.reset()
+    got = torch.autograd.grad(torch.compile(value, backend=backend)(u0), wanted)
+    assert all(torch.allclose(g, w, rtol=1e-11) for g, w in zip(got, want, strict=True))
 
 
 def test_it_keeps_little() -> None:

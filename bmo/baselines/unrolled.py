@@ -14,7 +14,7 @@ from bmo.errors import ConditionError, ShapeError
 from bmo.gkm import GKM
 from bmo.kernels import AffineSoft, Kernel, ResidualSoft
 from bmo.metric import Identity, Metric
-from bmo.operators.base import Preparing
+from bmo.operators.base import Piece, Preparing
 from bmo.parameters import Positive
 from bmo.prox import soft
 
@@ -114,8 +114,9 @@ class CoupledLISTA(Preparing):
         self.A: Tensor
         self.b: Tensor
         self.W = nn.Parameter(A.mT.clone())
-        self.step = Positive(torch.as_tensor(gamma).to(A))
-        self.theta = Positive(gamma * torch.as_tensor(threshold).to(A).expand(A.shape[1]))
+        self.step = Positive(torch.as_tensor(gamma, dtype=A.dtype, device=A.device))
+        start = torch.as_tensor(threshold, dtype=A.dtype, device=A.device)
+        self.theta = Positive(gamma * start.expand(A.shape[1]))
 
     @property
     def metric(self) -> Metric:
@@ -131,6 +132,10 @@ class CoupledLISTA(Preparing):
     def kernel(self) -> Kernel:
         back, threshold = self.prepare()
         return ResidualSoft(self.A.mT, self.b, back, back.new_zeros(()), threshold)
+
+    def piece(self, u: Tensor) -> Piece:
+        back, _ = self.prepare()
+        return Piece(self(u) != 0, u.new_ones(()), -back.mT @ self.A, symmetric=False)
 
     def map(self) -> GKM:
         r"""The undamped iteration :math:`u \leftarrow D(u)`: relaxation 1, without a theorem."""

@@ -11,11 +11,12 @@ import copy
 from torch import Tensor, nn
 
 from bmo.bench.aggregated import Aggregated
+from bmo.bench.built_in import fused
+from bmo.bench.calls import by
 from bmo.bench.methods import Gradient, Registry
 from bmo.bench.problems import Parts, Problem, Smooth, Sparse
 from bmo.errors import DomainError
 from bmo.gkm import GKM
-from bmo.hypergradient import hypergradient
 from bmo.inner import AnchoredInner, Inner
 from bmo.metric import Diagonal, Metric, Scaled
 from bmo.operators import Operator, ProximalGradient
@@ -59,28 +60,13 @@ class Step(Operator):
         return self.problem.map(u, at)
 
 
-class Upper(nn.Module):
-    """The upper objective of a problem, with its gradient."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__()
-        self.problem = problem
-
-    def forward(self, u: Tensor) -> Tensor:
-        return self.problem.upper(u)
-
-    def gradient(self, u: Tensor) -> Tensor:
-        """Written by hand."""
-        return self.problem.upper_gradient(u)
-
-
 def inner_of(problem: Problem) -> Inner:
     """The loop of a problem in the words of the package.
 
     Example:
         >>> import torch
         >>> problem = Smooth(steps=3, m=8, n=4)
-        >>> u = inner_of(problem)(problem.u0, Upper(problem), 3)
+        >>> u = inner_of(problem)(problem.u0, problem.upper, 3)
         >>> torch.allclose(u, problem.forward())
         True
     """
@@ -93,17 +79,6 @@ def inner_of(problem: Problem) -> Inner:
         return Inner(T, mu=0.0)
     kind = AnchoredInner if problem.anchored else Inner
     return kind(T, problem.mu, problem.plan, Box(-problem.half, problem.half))
-
-
-def by(inner: Inner, problem: Problem, method: str, rename: dict[str, str]) -> Gradient:
-    """The call of one estimator; ``rename`` gives omega's names for the parameters'."""
-    upper = Upper(problem)
-
-    def call() -> Parts:
-        found = hypergradient(inner, problem.u0, upper, problem.steps, method=method)
-        return {rename[name]: g for name, g in found.gradients.items()}
-
-    return call
 
 
 def own_step(problem: Problem) -> Gradient:
@@ -146,7 +121,16 @@ def _names(inner: Inner) -> dict[str, str]:
 
 def register(registry: Registry) -> None:
     """Enter the methods of this package."""
-    registry.enter("bmo reverse", "unrolled", ("P1", "P2", "P3"))(own_step)
+    registry.enter("bmo reverse", "unrolled", ("P1",), goal="P1 built-in operator")(fused())
+    registry.enter("bmo reverse", "unrolled", ("P2",), goal="P2 unrolled")(fused())
+    registry.enter("bmo reverse", "unrolled", ("P3",), goal="P3 aggregated")(fused())
+    registry.enter("bmo recompute", "unrolled", ("P2",), goal="P2 recompute")(fused("recompute"))
+    registry.enter("bmo recompute", "unrolled", ("P1", "P3"))(fused("recompute"))
+    registry.enter("bmo reverse, own step", "unrolled", ("P1", "P2", "P3"))(own_step)
     registry.enter("bmo reverse, from a loss", "unrolled", ("P1",), goal="P1 from a loss")(
         from_loss
     )
+    registry.enter("bmo active-set", "implicit", ("P2",), goal="P2 implicit")(fused("active-set"))
+    registry.enter("bmo cg", "implicit", ("P1",))(fused("cg"))
+    for method in ("fixed-point", "gmres"):
+        registry.enter(f"bmo {method}", "implicit", ("P1", "P2"))(fused(method))

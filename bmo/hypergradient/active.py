@@ -3,9 +3,9 @@ r"""The implicit hypergradient of the lasso family: dense solves on the support 
 Book: chapter 9. With the derivative :math:`\partial_uD = M(I - P^{-1}Q)`, :math:`M` the diagonal
 0-1 matrix of the active entries S, only :math:`y = M\lambda` reaches the parameters, and
 
-.. math:: Q_{SS}\,(P^{-1}y)_S = g_S/\alpha
+.. math:: Q_{SS}^\top\,(P^{-1}y)_S = g_S/\alpha
 
-The matrix is symmetric, and small: no iteration, no rate, the answer to rounding.
+The matrix is small: no iteration, no rate, the answer to rounding.
 """
 
 from __future__ import annotations
@@ -102,25 +102,29 @@ def on_support(right: Tensor, active: Tensor, piece: Piece) -> Tensor:
     size = max(1, int(masks.sum(-1).max()))
     step = max(1, CHUNK // size**2)
     parts = [
-        solve_rows(rows[i : i + step], masks[i : i + step], piece.gram, size)
+        solve_rows(rows[i : i + step], masks[i : i + step], piece, size)
         for i in range(0, len(rows), step)
     ]
     return piece.weights * torch.cat(parts).reshape(right.shape)
 
 
-def solve_rows(rows: Tensor, masks: Tensor, gram: Tensor, size: int) -> Tensor:
+def solve_rows(rows: Tensor, masks: Tensor, piece: Piece, size: int) -> Tensor:
     """The solves of some signals, padded to the largest support by rows of the identity."""
     order = masks.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :size]
     there = masks.gather(1, order)
-    small = gram[order[:, :, None], order[:, None, :]]
+    small = piece.gram.mT[order[:, :, None], order[:, None, :]]
     small = small * (there[:, :, None] & there[:, None, :])
     small.diagonal(dim1=1, dim2=2).add_((~there).to(small))
-    factor, info = torch.linalg.cholesky_ex(small)
+    right = (rows.gather(1, order) * there).unsqueeze(-1)
+    if piece.symmetric:
+        factor, info = torch.linalg.cholesky_ex(small)
+        found = torch.cholesky_solve(right, factor)
+    else:
+        found, info = torch.linalg.solve_ex(small, right)
     if bool((info > 0).any()):
         raise ConditionError(
             "active columns that are independent, so that the solution is unique",
             f"{int((info > 0).sum())} signals with dependent ones",
             "add a ridge, raise the threshold, or use an unrolled method",
         )
-    found = torch.cholesky_solve((rows.gather(1, order) * there).unsqueeze(-1), factor).squeeze(-1)
-    return torch.zeros_like(rows).scatter_(1, order, found * there)
+    return torch.zeros_like(rows).scatter_(1, order, found.squeeze(-1) * there)

@@ -27,12 +27,14 @@ class Piece:
     Attributes:
         active: The diagonal of :math:`M` as bool, shape of u.
         weights: The diagonal of :math:`P`, shape () or (n,).
-        gram: The symmetric matrix :math:`Q`, shape (n, n).
+        gram: The matrix :math:`Q`, shape (n, n).
+        symmetric: Whether :math:`Q` is symmetric and positive semidefinite.
     """
 
     active: Tensor
     weights: Tensor
     gram: Tensor
+    symmetric: bool = True
 
 
 class Operator(nn.Module, ABC):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bmo.errors import ConditionError
 from bmo.kernels import ForwardBackward, Kernel
@@ -50,7 +50,9 @@ class ProximalGradient(Operator):
         smooth: :math:`f`, with its curvature.
         prior: :math:`g` (``None`` for plain gradient descent).
         step: :math:`\tau`, for the metric :math:`P = \tau^{-1}I`; condition :math:`\tau \le 2/L`.
-        metric: :math:`P` itself, instead of ``step``; condition :math:`\nabla^2 f \preceq 2P`.
+        metric: :math:`P` itself, instead of ``step``; condition :math:`\nabla^2 f \preceq 2P`. A
+            module that returns a metric is learned with the operator; then the condition is checked
+            for its first value, and it is the module's part to keep it.
         check: Refuse a violated condition. ``False`` exists to show what then happens.
 
     Raises:
@@ -70,7 +72,7 @@ class ProximalGradient(Operator):
         smooth: Smooth,
         prior: Prox | None = None,
         step: float | Tensor | None = None,
-        metric: Metric | None = None,
+        metric: Metric | nn.Module | None = None,
         check: bool = True,
     ) -> None:
         super().__init__()
@@ -83,15 +85,16 @@ class ProximalGradient(Operator):
         self._metric = metric or Scaled(1 / exact(cast(Tensor, step)))
         self.certified = "checked" if check else "none"
         if check:
-            require_delta(forward_backward_delta(smooth, self._metric), "proximal gradient")
+            require_delta(forward_backward_delta(smooth, self.metric), "proximal gradient")
 
     @property
     def metric(self) -> Metric:
-        return self._metric
+        found = self._metric
+        return cast(Metric, found()) if isinstance(found, nn.Module) else found
 
     @property
     def averaged(self) -> float:
-        return min(1.0, 1 / (2 - min(1.0, forward_backward_delta(self.smooth, self._metric))))
+        return min(1.0, 1 / (2 - min(1.0, forward_backward_delta(self.smooth, self.metric))))
 
     def forward(self, u: Tensor) -> Tensor:
         metric = self.metric

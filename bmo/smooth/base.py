@@ -18,6 +18,11 @@ from bmo.metric import Metric
 class Smooth(nn.Module, ABC):
     """A convex function with Lipschitz gradient. Calling it returns the gradient."""
 
+    @property
+    def size(self) -> int | None:
+        """Length of a point, or ``None`` where any length will do."""
+        return None
+
     @abstractmethod
     def value(self, u: Tensor) -> Tensor:
         """:math:`f(u)`, shape = batch shape."""
@@ -33,6 +38,10 @@ class Smooth(nn.Module, ABC):
             total = (self(point) * v).sum()
             (out,) = torch.autograd.grad(total, point, materialize_grads=True)
         return out
+
+    def matrix(self, n: int) -> Tensor | None:
+        """The Hessian on points of length n, where it is the same everywhere; else ``None``."""
+        return None
 
     @abstractmethod
     def curvature(self, metric: Metric) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,10 @@ from bmo.smooth.base import Smooth
 
 
 class Sum(Smooth):
-    r""":math:`f = f_1 + f_2 + \dots`; the curvature is bounded by the sum of the curvatures.
+    r""":math:`f = f_1 + f_2 + \dots`.
+
+    The curvature is exact where every part is quadratic, else bounded by the sum of those of the
+    parts.
 
     Args:
         parts: Smooth functions, at least one.
@@ -35,7 +39,7 @@ class Sum(Smooth):
         self.parts = nn.ModuleList(parts)
 
     def value(self, u: Tensor) -> Tensor:
-        return torch.stack([f.value(u) for f in self.parts]).sum(0)  # type: ignore[operator]
+        return torch.stack([f.value(u) for f in cast(Iterable[Smooth], self.parts)]).sum(0)
 
     def forward(self, u: Tensor) -> Tensor:
         first, *rest = [f(u) for f in self.parts]
@@ -44,10 +48,26 @@ class Sum(Smooth):
         return first
 
     def product(self, u: Tensor, v: Tensor) -> Tensor:
-        return torch.stack([f.product(u, v) for f in self.parts]).sum(0)  # type: ignore[operator]
+        parts = cast(Iterable[Smooth], self.parts)
+        return torch.stack([f.product(u, v) for f in parts]).sum(0)
+
+    def matrix(self, n: int) -> Tensor | None:
+        total: Tensor | None = None
+        for f in cast(Iterable[Smooth], self.parts):
+            one = f.matrix(n)
+            if one is None:
+                return None
+            total = one if total is None else total + one
+        return total
 
     def curvature(self, metric: Metric) -> Tensor:
-        return torch.stack([f.curvature(metric) for f in self.parts]).sum()  # type: ignore[operator]
+        parts = list(cast(Iterable[Smooth], self.parts))
+        n = next((f.size for f in parts if f.size is not None), None)
+        matrix = None if n is None else self.matrix(n)
+        if matrix is None:
+            return torch.stack([f.curvature(metric) for f in parts]).sum()
+        half = metric.unfactor(torch.eye(len(matrix)).to(matrix))
+        return torch.linalg.eigvalsh(half @ matrix @ half.mT)[-1]
 
 
 class Gradient(Smooth):

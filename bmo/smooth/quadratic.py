@@ -47,6 +47,10 @@ class LeastSquares(Smooth):
         self.A: Tensor
         self.b: Tensor
 
+    @property
+    def size(self) -> int:
+        return int(self.A.shape[1])
+
     def value(self, u: Tensor) -> Tensor:
         return 0.5 * (u @ self.A.mT - self.b).square().sum(-1)
 
@@ -55,6 +59,9 @@ class LeastSquares(Smooth):
 
     def product(self, u: Tensor, v: Tensor) -> Tensor:
         return (v @ self.A.mT) @ self.A
+
+    def matrix(self, n: int) -> Tensor:
+        return self.A.mT @ self.A
 
     def curvature(self, metric: Metric) -> Tensor:
         # singular values of A R^{-1}, with H = R^T R: rows of A R^{-1} solve R^T y = a
@@ -96,6 +103,10 @@ class Quadratic(Smooth):
         self.Q: Tensor
         self.c: Tensor
 
+    @property
+    def size(self) -> int:
+        return int(self.Q.shape[1])
+
     def value(self, u: Tensor) -> Tensor:
         return 0.5 * (u * (u @ self.Q)).sum(-1) - (self.c * u).sum(-1)
 
@@ -104,6 +115,9 @@ class Quadratic(Smooth):
 
     def product(self, u: Tensor, v: Tensor) -> Tensor:
         return v @ self.Q
+
+    def matrix(self, n: int) -> Tensor:
+        return self.Q
 
     def curvature(self, metric: Metric) -> Tensor:
         half = metric.unfactor(torch.eye(self.Q.shape[0]).to(self.Q))
@@ -133,6 +147,11 @@ class Ridge(Smooth):
         else:
             self.weight = threshold_parameter(weight, learn)
 
+    @property
+    def size(self) -> int | None:
+        weight = self.weight()
+        return len(weight) if weight.dim() else None
+
     def value(self, u: Tensor) -> Tensor:
         return 0.5 * (self.weight().to(u) * u.square()).sum(-1)
 
@@ -141,6 +160,10 @@ class Ridge(Smooth):
 
     def product(self, u: Tensor, v: Tensor) -> Tensor:
         return self.weight().to(u) * v
+
+    def matrix(self, n: int) -> Tensor:
+        weight = self.weight()
+        return torch.diag(weight.expand(n))
 
     def curvature(self, metric: Metric) -> Tensor:
         weight, d = self.weight(), metric.weights()

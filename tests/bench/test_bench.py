@@ -105,14 +105,14 @@ def test_every_method_is_measured_and_one_that_fails_is_named():
         raise ValueError("no\nwith " + "many words " * 30)
 
     registry.enter("broken", "unrolled", ("P1",))(broken)
-    case = Case(tiny_p1, "P1", 4, run.BOTH)
+    case = Case(tiny_p1, "P1", 4)
     rows = run_case(case, registry, 6, results, Ticking())
     assert rows == results.rows
     names = [row.method for row in rows]
     assert names == [m.name for m in registry.chosen(tiny_p1(), "unrolled")][:-1]
     assert all(row.ratio == Spread(1.0, 1.0, 1.0, 6) for row in rows)
     assert all(row.error < 1e-12 and row.peak > 0 for row in rows)
-    assert len(results.forwards) == 1  # nobody computes the implicit gradient here yet
+    assert len(results.forwards) == 1
     (where,) = results.failed
     assert where == "P1 4 unrolled broken" and results.failed[where].endswith("...")
     assert "failed: P1 4 unrolled broken: ValueError: no with" in tables(results)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import bmo
-from bmo.bench import ours, plain, references
+from bmo.bench import built_in, ours, plain, references
 from bmo.bench.aggregated import Aggregated
 from bmo.bench.methods import Registry
 from bmo.bench.problems import Problem, Smooth, Sparse
@@ -150,6 +150,19 @@ def test_what_cannot_be_done_is_refused():
         references.unrolled(Other())
     with pytest.raises(DomainError, match="write its operator"):
         ours.inner_of(Other())
+    with pytest.raises(DomainError, match="write its operator"):
+        built_in.loop_of(Other())
+
+
+def test_the_implicit_rows_agree_with_the_implicit_function_theorem():
+    registry = Registry()
+    ours.register(registry)
+    for problem in (small("P1", 4000), small("P2", 4000)):
+        exact = references.implicit(problem)
+        rows = registry.chosen(problem, "implicit")
+        assert {row.name for row in rows} >= {"bmo fixed-point", "bmo gmres"}
+        for row in rows:
+            assert references.error(row.prepare(problem)(), exact) < 1e-8, row.name
     with pytest.raises(DomainError, match="no smooth loss"):
         ours.from_loss(small("P2"))
     with pytest.raises(DomainError, match="use the map"):
