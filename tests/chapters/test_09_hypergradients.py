@@ -5,7 +5,6 @@ Adjoints are walked here once more, with dense Jacobians of functions that are w
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -88,7 +87,13 @@ def test_adjoint_of_soft_thresholding() -> None:
     """The five cotangents against differences of the inner product with c."""
     n, m, h = 9, 6, 1e-6
     c = draw(n, seed=7)
-    at = [draw(n), 2 + draw(n, seed=1).abs(), draw(n, m, seed=2), draw(m, n, seed=3), draw(m, seed=4)]
+    at = [
+        draw(n),
+        2 + draw(n, seed=1).abs(),
+        draw(n, m, seed=2),
+        draw(m, n, seed=3),
+        draw(m, seed=4),
+    ]
 
     def value(u: Tensor, theta: Tensor, W: Tensor, A: Tensor, b: Tensor) -> float:
         z = u - W @ (A @ u - b)
@@ -160,7 +165,7 @@ def test_memory_against_the_number_of_steps() -> None:
     """By the allocator's own account; the notebook counts tensors."""
     D = bmo.operators.LearnedForwardBackward(draw(25, 50) / 5, draw(4, 25, seed=1), threshold=0.1)
     inner, u0 = bmo.Inner(bmo.GKM(D, 0.9), 0.0), torch.zeros(4, 50)
-    upper, step = square(draw(4, 50, seed=2)), 0
+    upper = square(draw(4, 50, seed=2))
 
     def peak(method: Any, K: int) -> int:
         return peak_bytes(lambda: hypergradient(inner, u0, upper, K, method=method))
@@ -243,10 +248,10 @@ def test_implicit_methods_keep_their_bounds() -> None:
 @pytest.mark.parametrize("rho", [0.3, 0.95])
 def test_conjugate_gradients_in_the_metric(rho: float) -> None:
     n = 20
-    O, _ = torch.linalg.qr(draw(n, n))
+    V, _ = torch.linalg.qr(draw(n, n))
     h, right = draw(n, seed=1).abs() + 0.5, draw(n, seed=2)
     root, eye = h.sqrt(), torch.eye(n)
-    M = (O * torch.linspace(-rho, rho, n)) @ O.mT * root[None, :] / root[:, None]
+    M = (V * torch.linspace(-rho, rho, n)) @ V.mT * root[None, :] / root[:, None]
     metric = bmo.metric.Diagonal(h)
     adjoint = Adjoint(lambda v: M.mT @ v, right, metric)
     assert asymmetry(adjoint) < 1e-14
@@ -297,7 +302,7 @@ def test_conjugate_gradients_fail_on_a_proximal_step() -> None:
     case = LassoCase()
     matrix, right = torch.eye(40) - case.F.mT, case.u - case.goal
     exact, x, r = torch.linalg.solve(matrix, right), torch.zeros(40), right
-    p, steps = r, int((case.D(case.u) != 0).sum()) + 1  # the Krylov space is no larger
+    p, steps = r, int((case.D(case.u) != 0).sum()) + 1  # degree of the minimal polynomial
     assert 5 < steps < 30
     for _ in range(steps):
         image = matrix @ p
@@ -310,7 +315,7 @@ def test_conjugate_gradients_fail_on_a_proximal_step() -> None:
         case.gradient("cg")
     with pytest.raises(ConditionError):
         case.gradient(ConjugateGradient(tol=1e-2))
-    for limit in (steps, 1000):  # GMRES is done by then
+    for limit in (steps + 2, 1000):  # GMRES is done; rounding costs it a step or two
         assert case.gradient(GMRES(1e-9, limit, 100)) == pytest.approx(case.dense(), rel=1e-7)
 
 
@@ -341,9 +346,10 @@ def test_dependent_active_columns_are_refused() -> None:
 
 
 def test_decoupled_entries_are_self_adjoint() -> None:
-    O, _ = torch.linalg.qr(draw(8, 8))
+    V, _ = torch.linalg.qr(draw(8, 8))
+    A = V * torch.linspace(0.5, 1, 8)
     code, upper = 3 * draw(8, seed=1) * (draw(8, seed=2) > 0), square(draw(8, seed=3))
-    inner = bmo.Inner(bmo.GKM(lasso(O * torch.linspace(0.5, 1, 8), O @ code, 0.1), 0.9), 0.0)
+    inner = bmo.Inner(bmo.GKM(lasso(A, A @ code, 0.1), 0.9), 0.0)
     both = [
         one(hypergradient(inner, torch.zeros(8), upper, 400, method=m))
         for m in ("cg", "active-set")
@@ -428,6 +434,9 @@ def test_times_come_from_the_record() -> None:
     made = Record(
         "bench", "full", "2026-01-31T12:00:00Z", "x", {}, [0], [], "CPU", {}, None, 1.0, rows
     )
-    columns = methods_table.times(dataclasses.replace(made))
-    assert columns == {"time, P1, K = 200": {"cg": "1.23"}, "time, P2, K = 256": {"reverse": "2.60"}}
+    columns = methods_table.times(made)
+    assert columns == {
+        "time, P1, K = 200": {"cg": "1.23"},
+        "time, P2, K = 256": {"reverse": "2.60"},
+    }
     assert methods_table.times(None) == {}
