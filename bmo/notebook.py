@@ -128,6 +128,9 @@ def glue(**values: Any) -> None:
     without needing myst-nb where the notebook runs. Nothing is shown. Outside
     of Jupyter it does nothing.
 
+    Floats are stored with six significant digits: more than a page prints, and fewer than what
+    differs from machine to machine.
+
     Args:
         **values: Plain values (``float(x)``, ``int(n)``, strings), by the name under
             which a page writes them. Tensors and arrays of one number are converted.
@@ -151,10 +154,10 @@ def glue(**values: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Turn a tensor or array of one number into that number; leave the rest."""
+    """Turn a tensor or array of one number into that number; round floats; leave the rest."""
     if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
-        return value.item()
-    return value
+        value = value.item()
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def verdicts(rows: Iterable[Verdict | Sequence[Any]]) -> None:

@@ -137,7 +137,7 @@ def test_glue_outside_of_jupyter_does_nothing(capsys: pytest.CaptureFixture[str]
 def test_glue_stores_what_the_book_reads(tmp_path: Path) -> None:
     source = (
         "import numpy, torch\nfrom bmo.notebook import glue\n"
-        "glue(rate=0.5, count=3, word='yes', one=torch.tensor(0.25), other=numpy.float64(2.0))"
+        "glue(rate=0.5, count=3, word='yes', one=torch.tensor(0.25), other=numpy.float64(2 / 3))"
     )
     notebook = new_notebook(cells=[new_code_cell(source)])
     NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
@@ -146,7 +146,7 @@ def test_glue_stores_what_the_book_reads(tmp_path: Path) -> None:
         output.metadata.scrapbook.name: output.data["application/papermill.record/text/plain"]
         for output in notebook.cells[0].outputs
     }
-    expected = {"rate": "0.5", "count": "3", "word": "'yes'", "one": "0.25", "other": "2.0"}
+    expected = {"rate": "0.5", "count": "3", "word": "'yes'", "one": "0.25", "other": "0.666667"}
     assert stored == expected
     assert all(
         set(output.data) <= {"application/papermill.record/text/plain"}
