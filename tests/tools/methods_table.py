@@ -15,7 +15,7 @@ from typing import Any
 from bookfiles import ROOT
 
 from bmo.hypergradient import METHODS, validity
-from bmo.record import Record, read
+from bmo.record import Record, provenance, read
 
 GENERATED = Path("book/_generated")
 NOTEBOOK = Path("notebooks/09-hypergradients.ipynb")
@@ -51,6 +51,34 @@ def times(record: Record | None) -> dict[str, dict[str, str]]:
     return columns
 
 
+def benchmark(record: Record) -> str:
+    """Return a table for each problem and kind, fastest first, and where they come from."""
+    cells: dict[str, dict[str, dict[str, float]]] = {}
+    for row in record.rows:
+        title = ", ".join(f"{key} {value}" for key, value in row["setting"].items())
+        cells.setdefault(title, {}).setdefault(row["method"], {})[row["metric"]] = row["value"]
+    parts = []
+    for title, methods in cells.items():
+        timed = {name: found for name, found in methods.items() if "ratio" in found}
+        rows = [
+            [
+                name,
+                f"{found['ratio']:.2f}",
+                f"{found['ratio low']:.2f} – {found['ratio high']:.2f}",
+                f"{found['peak MiB']:.1f}" if "peak MiB" in found else "–",
+                f"{found['error']:.0e}",
+                f"{found['ratio target']:.2f}" if "ratio target" in found else "",
+            ]
+            for name, found in sorted(timed.items(), key=lambda pair: pair[1]["ratio"])
+        ]
+        head = ["method", "× forward", "95 %", "peak MiB", "error", "target"]
+        parts.append(f"**{title.removeprefix('problem ')}**\n\n{grid(head, rows)}")
+    for word in ("missing", "failed"):
+        lost = record.settings.get(word, {})
+        parts += [f"*{word}*: {name}: {why}\n" for name, why in lost.items()]
+    return "\n".join([*parts, provenance(record)]) + "\n"
+
+
 def grid(head: list[str], rows: list[list[str]]) -> str:
     """Return a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
@@ -60,7 +88,8 @@ def grid(head: list[str], rows: list[list[str]]) -> str:
 def tables(root: Path = ROOT) -> dict[Path, str]:
     """Return the text of both files."""
     values = glued(root)
-    columns = times(read(root / RECORD) if (root / RECORD).is_file() else None)
+    record = read(root / RECORD) if (root / RECORD).is_file() else None
+    columns = times(record)
     measured = [
         [
             f"`{name}`",
@@ -70,10 +99,11 @@ def tables(root: Path = ROOT) -> dict[Path, str]:
         for name in METHODS
     ]
     said = [[f"`{name}`", validity(name)] for name in METHODS]
-    return {
+    made = {
         GENERATED / "hyper-validity.txt": grid(["method", "valid when"], said),
         GENERATED / "hyper-measured.txt": grid([*HEAD, *columns], measured),
     }
+    return made if record is None else {**made, GENERATED / "hyper-bench.txt": benchmark(record)}
 
 
 def write(root: Path = ROOT) -> list[str]:
