@@ -1,10 +1,46 @@
 """What the book's methods are compared with, by family.
 
-* :mod:`bmo.baselines.classical`: ISTA and FISTA; nothing is learned (class UNH).
-* :mod:`bmo.baselines.unrolled`: tied LISTA and LISTA-CP, trained without constraint (class ENA).
+Each is a :class:`~bmo.baselines.base.Unrolled`: so many steps from data to a code.
+
+* :mod:`bmo.baselines.classical`, :mod:`bmo.baselines.splitting`: ISTA, FISTA, ADMM, linearised
+  ADMM, PDHG; nothing is learned (class UNH).
+* :mod:`bmo.baselines.lista`, :mod:`bmo.baselines.alista`, :mod:`bmo.baselines.tista`,
+  :mod:`bmo.baselines.dladmm`: networks with layers of their own, trained without a constraint
+  (class ENA).
+* :mod:`bmo.baselines.deq`: a deep equilibrium model (class ENA).
+* :mod:`bmo.baselines.unrolled`: one layer of LISTA and LISTA-CP as an operator of the book (ENA);
+  :class:`~bmo.baselines.base.Repeated` makes any map of the book a method of the comparison.
 """
 
-from bmo.baselines.classical import fista, ista
+from bmo.baselines.alista import ALISTA, analytic_weight, coherence
+from bmo.baselines.base import Repeated, Unrolled
+from bmo.baselines.classical import FISTA, ISTA, fista, ista
+from bmo.baselines.deq import DEQ
+from bmo.baselines.dladmm import DLADMM
+from bmo.baselines.lista import LISTA, LISTACP, LISTACPSS
+from bmo.baselines.splitting import ADMM, PDHG, LinearisedADMM
+from bmo.baselines.tista import TISTA
 from bmo.baselines.unrolled import CoupledLISTA, TiedLISTA
 
-__all__ = ["CoupledLISTA", "TiedLISTA", "fista", "ista"]
+__all__ = [
+    "ADMM",
+    "ALISTA",
+    "DEQ",
+    "DLADMM",
+    "FISTA",
+    "ISTA",
+    "LISTA",
+    "LISTACP",
+    "LISTACPSS",
+    "PDHG",
+    "TISTA",
+    "CoupledLISTA",
+    "LinearisedADMM",
+    "Repeated",
+    "TiedLISTA",
+    "Unrolled",
+    "analytic_weight",
+    "coherence",
+    "fista",
+    "ista",
+]

@@ -12,6 +12,14 @@ import math
 import torch
 from torch import Tensor
 
+from bmo.baselines.base import (
+    State,
+    Unrolled,
+    first_step,
+    require_at_most,
+    require_positive,
+    squared_norm,
+)
 from bmo.errors import ConditionError, ShapeError
 from bmo.prox import soft
 
@@ -91,3 +99,82 @@ def fista(A: Tensor, b: Tensor, penalty: float | Tensor, iterations: int) -> Ten
         v = new + (t - 1) / t_new * (new - z)
         z, t = new, t_new
     return z
+
+
+class ISTA(Unrolled):
+    r""":func:`ista` as a method of the comparison: 2 products a step, weight-tied.
+
+    Args:
+        A: Dictionary, shape (..., m, n).
+        penalty: :math:`\lambda > 0`: a number, or a tensor that broadcasts against u.
+        step: :math:`\tau \in (0, 2/\|A\|^2]`; ``None`` for :math:`1/\|A\|^2`.
+        depth: Number of steps, unless told otherwise.
+
+    Raises:
+        DomainError: The penalty or the step is not positive.
+        ConditionError: The step is too long.
+
+    Source: Daubechies, Defrise, De Mol, CPAM 57, 2004.
+
+    Example:
+        >>> ISTA(torch.eye(2), penalty=1.0)(torch.tensor([3.0, 0.5]), depth=1)
+        tensor([2., 0.])
+    """
+
+    name = "unh-ista"
+
+    def __init__(
+        self,
+        A: Tensor,
+        penalty: float | Tensor,
+        step: float | Tensor | None = None,
+        depth: int = 16,
+    ) -> None:
+        super().__init__(A, depth)
+        require_positive("penalty", penalty)
+        self.number("tau", first_step(A, step))
+        self.number("penalty", penalty)
+        self.tau: Tensor
+        self.penalty: Tensor
+
+    def _move(self, u: Tensor, b: Tensor) -> Tensor:
+        slope = (u @ self.A.mT - b) @ self.A
+        return soft(u - self.tau * slope, self.tau * self.penalty)
+
+    def step(self, k: int, state: State, data: Tensor) -> State:
+        return (self._move(state[0], data),)
+
+
+class FISTA(ISTA):
+    r""":func:`fista` as a method of the comparison; arguments as in :class:`ISTA`.
+
+    Here :math:`\tau \le 1/\|A\|^2`. It is no fixed-point map of u: its step changes with k.
+
+    Source: Beck, Teboulle, SIAM J. Imaging Sciences 2(1), 2009.
+
+    Example:
+        >>> FISTA(torch.eye(2), penalty=1.0)(torch.tensor([3.0, 0.5]), depth=2)
+        tensor([2., 0.])
+    """
+
+    name = "unh-fista"
+
+    def __init__(
+        self,
+        A: Tensor,
+        penalty: float | Tensor,
+        step: float | Tensor | None = None,
+        depth: int = 16,
+    ) -> None:
+        super().__init__(A, penalty, step, depth)
+        require_at_most("step", self.tau, 1 / squared_norm(A))
+
+    def start(self, b: Tensor) -> State:
+        (u,) = super().start(b)
+        return u, u, 1.0
+
+    def step(self, k: int, state: State, data: Tensor) -> State:
+        u, v, t = state
+        new = self._move(v, data)
+        longer = (1 + math.sqrt(1 + 4 * t * t)) / 2
+        return new, new + (t - 1) / longer * (new - u), longer
