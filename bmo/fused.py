@@ -19,7 +19,7 @@ from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
 from bmo.errors import ConditionError
-from bmo.kernels import Gradients, Kernel
+from bmo.kernels import Gradients, Kernel, reaches_only
 
 Upper = Callable[[Tensor], Tensor]
 
@@ -74,7 +74,7 @@ class Loop:
 class Kept:
     """What one step keeps for its adjoint."""
 
-    operator: Any
+    operator: tuple[Any, ...]
     upper: tuple[Tensor, Tensor] | None
     free: Tensor | None
 
@@ -85,7 +85,7 @@ def taken(
     """One step forward; ``keep`` what its adjoint needs."""
     count = len(loop.kernel.inputs)
     s, back, on = loop.steps[k]
-    v, operator = loop.kernel.forward(u, values[:count])
+    v, operator = loop.kernel.forward(u, values[:count], keep)
     rest = loop.rest
     v = torch.add(rest * u, v, alpha=(1 - loop.mu) * loop.alpha) if rest else v
     upper = None
@@ -185,6 +185,20 @@ class _Run(torch.autograd.Function):
         return (None, lam, toward, *gradients.total)
 
 
+def held(u: Tensor) -> list[Tensor]:
+    """The tensors that the loop behind ``u`` keeps itself, for its backward pass."""
+    tape: list[Kept] = getattr(u.grad_fn, "tape", None) or []
+    parts = [(kept.operator, kept.upper, kept.free) for kept in tape]
+    return tensors_in(parts)
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """All tensors in nested tuples and lists."""
+    if isinstance(value, (tuple, list)):
+        return [t for part in value for t in tensors_in(part)]
+    return [value] if isinstance(value, Tensor) else []
+
+
 def require_unchanged(ctx: Any) -> None:
     """Refuse a backward pass after a parameter was changed in place, as autograd does."""
     if any(t._version != v for t, v in zip(ctx.values, ctx.versions, strict=True)):
@@ -214,20 +228,4 @@ def fusable() -> bool:
 def captures_nothing(gradient: Upper, u: Tensor) -> bool:
     """Whether the upper gradient depends on no learned tensor but the point."""
     point, g = upper_part(gradient, u)
-    return reaches_only(g, point)
-
-
-def reaches_only(g: Tensor, point: Tensor) -> bool:
-    """Whether the graph of ``g`` ends at ``point`` alone: no learned tensor is captured in it."""
-    seen: set[Any] = set()
-    todo = [g.grad_fn] if g.grad_fn is not None else []
-    while todo:
-        node = todo.pop()
-        variable = getattr(node, "variable", None)
-        if variable is not None and variable is not point:
-            return False
-        for below, _ in node.next_functions:
-            if below is not None and below not in seen:
-                seen.add(below)
-                todo.append(below)
-    return True
+    return reaches_only(g, [point])

@@ -15,7 +15,7 @@ from bmo.baselines import CoupledLISTA, TiedLISTA
 from bmo.errors import ConditionError, DomainError
 from bmo.fused import taken
 from bmo.hypergradient import Recompute, hypergradient
-from bmo.hypergradient.unrolled import bytes_of_step
+from bmo.hypergradient.recompute import bytes_of_step
 from bmo.inner.by_hand import by_hand
 from bmo.sets import Ball, Box, Nonnegative, Whole
 
@@ -43,6 +43,28 @@ class Exp(nn.Module):
         return self.raw.exp()
 
 
+class Loss(nn.Module):
+    """A smooth loss with learned weights, not quadratic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = Exp(N)
+
+    def forward(self, u: Tensor) -> Tensor:
+        return (u @ A.mT - Y).cosh().log().sum(-1) + 0.5 * (self.weight() * u.square()).sum(-1)
+
+
+class LearnedMetric(nn.Module):
+    """A diagonal metric of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = Exp(N)
+
+    def forward(self) -> bmo.metric.Metric:
+        return bmo.metric.Diagonal(4 + self.weight(), check=False)
+
+
 def ridge() -> bmo.smooth.Sum:
     return bmo.smooth.Sum(bmo.LeastSquares(TALL, draw(BATCH, N, seed=4)), bmo.smooth.Ridge(Exp(M)))
 
@@ -52,7 +74,7 @@ def quadratic() -> bmo.smooth.Quadratic:
 
 
 def learned_b() -> bmo.LeastSquares:
-    f = bmo.LeastSquares(A, Y)
+    f = bmo.LeastSquares(A, Y.clone())
     f.b.requires_grad_()
     return f
 
@@ -72,6 +94,16 @@ OPERATORS: dict[str, Callable[[], Any]] = {
     "quadratic": lambda: bmo.ProximalGradient(
         quadratic(), bmo.prox.L1(0.1 + draw(N).abs(), learn=True),
         metric=bmo.metric.Diagonal(4 + draw(N, seed=5).abs()),
+    ),
+    "loss": lambda: bmo.ProximalGradient(
+        bmo.smooth.Gradient(Loss(), 4.0), bmo.prox.L1(number(0.1), learn=True), step=0.2
+    ),
+    "learned metric": lambda: bmo.ProximalGradient(
+        bmo.LeastSquares(A, Y), bmo.prox.NonnegativeL1(number(0.1)), metric=LearnedMetric()
+    ),
+    "loss in a learned metric": lambda: bmo.ProximalGradient(
+        bmo.smooth.Gradient(Loss(), 4.0), bmo.prox.NonnegativeL1(number(0.1)),
+        metric=LearnedMetric(),
     ),
     "learned dense": lambda: bmo.operators.LearnedForwardBackward(A, Y, threshold=0.1),
     "learned thin": lambda: bmo.operators.LearnedForwardBackward(A[:3], Y[:, :3], threshold=0.1),
@@ -189,8 +221,14 @@ def test_what_it_cannot_do_goes_through_autograd() -> None:
     assert by_hand(loop(hooked, 0.0, Whole()).prepared(), u0, closure(N), [], None) is None
     for domain in (Ball(1.0), Box(torch.zeros(N).double().requires_grad_(), 1.0)):
         assert by_hand(loop(D, 0.0, domain).prepared(), u0, closure(N), [], None) is None
-    for smooth in (bmo.smooth.Gradient(lambda u: u.cos().sum(-1), 1.0), bmo.smooth.Ridge(1.0)):
-        assert bmo.ProximalGradient(smooth, step=0.1).kernel() is None
+    assert bmo.ProximalGradient(bmo.smooth.Ridge(1.0), step=0.1).kernel() is None
+    capturing = bmo.smooth.Gradient(lambda u: 0.5 * (w * u.square()).sum(-1), 1.0)
+    step = bmo.ProximalGradient(capturing, step=0.1)
+    assert by_hand(loop(step, 0.0, Whole()).prepared(), u0, closure(N), [], None) is None
+    flat = bmo.ProximalGradient(bmo.smooth.Gradient(lambda u: u.sum(-1), 1.0), step=0.1)
+    start = draw(N).requires_grad_()
+    flow = loop(flat, 0.0, Whole())(start, closure(N), 3)
+    assert torch.equal(torch.autograd.grad(flow.sum(), start)[0], torch.ones_like(start))
     learned = bmo.LeastSquares(A.clone().requires_grad_(), Y)
     assert bmo.ProximalGradient(learned, step=0.1, check=False).kernel() is None
     assert bmo.operators.Lambda(lambda u: u, bmo.metric.Identity()).kernel() is None

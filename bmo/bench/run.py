@@ -52,7 +52,7 @@ CASES: dict[str, tuple[Case, ...]] = {
         *(_p3(Smooth, 200), _p3(Smooth, 200, True), _p3(Sparse, 64), _p3(Sparse, 64, True)),
     ),
 }
-ROUNDS = {"page": 7, "full": 15}
+ROUNDS = {"page": 7, "full": 9}
 
 
 @dataclass(frozen=True)

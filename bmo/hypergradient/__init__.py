@@ -24,7 +24,8 @@ from bmo.hypergradient.derivative import (
     named_parameters,
 )
 from bmo.hypergradient.implicit import GMRES, ConjugateGradient, FixedPoint, Neumann
-from bmo.hypergradient.unrolled import OneStep, Recompute, Reverse, Truncated
+from bmo.hypergradient.recompute import Recompute
+from bmo.hypergradient.unrolled import OneStep, Reverse, Truncated
 
 __all__ = [
     "METHODS",

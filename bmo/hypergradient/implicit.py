@@ -27,7 +27,7 @@ from bmo.hypergradient.adjoint import (
     require_tolerance,
 )
 from bmo.hypergradient.base import Estimate, register
-from bmo.hypergradient.unrolled import differentiate, require_steps
+from bmo.hypergradient.unrolled import cotangents, differentiate, require_steps
 from bmo.inner import Inner, Upper
 
 Solver = Callable[[Adjoint], Solved]
@@ -47,9 +47,7 @@ def implicit(
     value, (g, *direct) = differentiate(inner, point, upper, [point, *tensors])
 
     def transpose(v: Tensor) -> Tensor:
-        if not image.requires_grad:
-            return torch.zeros_like(v)
-        (out,) = torch.autograd.grad(image, point, v, retain_graph=True, materialize_grads=True)
+        (out,) = cotangents(image, [point], v, keep=True)
         return out
 
     with torch.no_grad():
@@ -64,13 +62,6 @@ def tolerance(tol: float | None, like: Tensor) -> float:
     if tol is not None:
         return tol
     return 1e-10 if like.dtype == torch.float64 else 1e-4
-
-
-def cotangents(image: Tensor, tensors: list[Tensor], lam: Tensor) -> tuple[Tensor, ...]:
-    r""":math:`(\partial_\omega F)^\top\lambda`, one for each parameter."""
-    if not image.requires_grad:
-        return tuple(torch.zeros_like(w) for w in tensors)
-    return torch.autograd.grad(image, tensors, lam, materialize_grads=True)
 
 
 @register(

@@ -6,17 +6,12 @@ is, through :math:`v_u`, :math:`H_\omega^{-1}` with its derivative, and the proj
 
 from __future__ import annotations
 
-import math
-import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 
 from bmo.errors import DomainError
-from bmo.fused import Kept
 from bmo.hypergradient.base import Estimate, register
 from bmo.inner import Inner, Upper, upper_values
 
@@ -35,6 +30,15 @@ def differentiate(
     if not value.requires_grad:  # nothing depends on omega: the derivative is zero
         return value, tuple(torch.zeros_like(w) for w in tensors)
     return value, torch.autograd.grad(value, tensors, materialize_grads=True)
+
+
+def cotangents(
+    image: Tensor, tensors: list[Tensor], lam: Tensor, keep: bool = False
+) -> tuple[Tensor, ...]:
+    r""":math:`(\partial_\omega F)^\top\lambda`, one for each tensor; 0 where F is constant."""
+    if not image.requires_grad:
+        return tuple(torch.zeros_like(w) for w in tensors)
+    return torch.autograd.grad(image, tensors, lam, retain_graph=keep, materialize_grads=True)
 
 
 @register(
@@ -117,7 +121,7 @@ class Truncated:
         inner.require_finite(u)
         point = u.detach().requires_grad_()
         value, (g, *direct) = differentiate(inner, point, upper, [point, *tensors])
-        lam, *through = torch.autograd.grad(u, [begin, *tensors], g, materialize_grads=True)
+        lam, *through = cotangents(u, [begin, *tensors], g)
         gradients = tuple(a + b for a, b in zip(direct, through, strict=True))
         return Estimate(u, value, gradients, relative(inner, lam, g))
 
@@ -158,122 +162,3 @@ class OneStep:
         self, inner: Inner, u0: Tensor, upper: Upper, iterations: int, tensors: list[Tensor]
     ) -> Estimate:
         return Truncated(1)(inner, u0, upper, iterations, tensors)
-
-
-@register(
-    "recompute",
-    "exact for the K steps that were taken, as reverse mode. Memory grows with the root of K; "
-    "each step is computed twice.",
-)
-@dataclass(frozen=True)
-class Recompute:
-    r"""Reverse mode that keeps only the starts of segments and computes the rest again.
-
-    Args:
-        segments: How many; ``None`` for about :math:`\sqrt K`.
-        budget: Instead: bytes that the kept tensors may take. The number of segments follows from
-            the size of one step, which is measured.
-
-    Raises:
-        DomainError: ``segments`` is below 1, both are given, or no number of segments fits the
-            budget.
-
-    Source: Griewank, Optim. Methods Softw. 1992.
-
-    Example:
-        >>> import bmo
-        >>> from bmo.hypergradient import Recompute, hypergradient
-        >>> problem = bmo.problems.toy.quadratic(3)
-        >>> inner = bmo.Inner(problem.training(0.9))
-        >>> got = hypergradient(inner, problem.start, problem.upper, 16, method=Recompute(4))
-        >>> float(got.adjoint_residual)
-        0.0
-    """
-
-    segments: int | None = None
-    budget: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.segments is not None:
-            require_steps("segments", self.segments)
-            if self.budget is not None:
-                raise DomainError("segments or budget", "both", "give one of them")
-
-    def lengths(self, inner: Inner, u0: Tensor, upper: Upper, iterations: int) -> list[int]:
-        """How many steps each segment has."""
-        if self.budget is None:
-            count = self.segments or max(1, round(math.sqrt(iterations)))
-        else:
-            step = bytes_of_step(inner, u0, upper, min(3, max(iterations, 1)))
-            count = fitting(self.budget, iterations, u0.nbytes, step)
-        count = min(count, max(iterations, 1))
-        base, more = divmod(iterations, count)
-        return [base + (i < more) for i in range(count)]
-
-    def __call__(
-        self, inner: Inner, u0: Tensor, upper: Upper, iterations: int, tensors: list[Tensor]
-    ) -> Estimate:
-        lengths = self.lengths(inner, u0, upper, iterations)
-        inner.start(u0)
-        u = inner.advance(u0, u0, upper, inner.sizes(iterations), segments=lengths)
-        inner.require_finite(u)
-        value, gradients = differentiate(inner, u, upper, tensors)
-        return Estimate(u, value, gradients, nothing(inner, u))
-
-
-@dataclass(frozen=True, eq=False)
-class Saved:
-    """A tensor that autograd keeps, for as long as it does."""
-
-    tensor: Tensor
-
-
-def bytes_of_step(inner: Inner, u0: Tensor, upper: Upper, at: int = 3) -> int:
-    """Bytes that reverse mode keeps for one step: those that step ``at`` adds.
-
-    The first two also bring in what all steps share, for instance a matrix.
-    """
-
-    def kept(steps: int) -> int:
-        notes: list[weakref.ref[Saved]] = []
-
-        def note(t: Tensor) -> Saved:
-            saved = Saved(t)
-            notes.append(weakref.ref(saved))
-            return saved
-
-        with torch.enable_grad(), saved_tensors_hooks(note, lambda saved: saved.tensor):
-            u = inner(u0, upper, steps)
-        # what no later step can reach is gone by now
-        alive = [saved.tensor for saved in (ref() for ref in notes) if saved is not None]
-        alive += on_tape(getattr(u.grad_fn, "tape", None))
-        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in alive}
-        return sum(storages.values())
-
-    return max(1, kept(at) - kept(at - 1))
-
-
-def on_tape(kept: object) -> Iterator[Tensor]:
-    """The tensors that a fused loop keeps: they are no saved tensors of autograd's."""
-    if isinstance(kept, Tensor):
-        yield kept
-    elif isinstance(kept, list | tuple):
-        for part in kept:
-            yield from on_tape(part)
-    elif isinstance(kept, Kept):
-        yield from on_tape((kept.operator, kept.upper, kept.free))
-
-
-def fitting(budget: int, iterations: int, point: int, step: int) -> int:
-    """The number of segments that needs least memory, or fewer if the budget allows."""
-    for count in range(1, iterations + 1):
-        if count * point + math.ceil(iterations / count) * step <= budget:
-            return count
-    best = max(1, round(math.sqrt(iterations * step / point)))
-    least = best * point + math.ceil(iterations / best) * step
-    raise DomainError(
-        f"a budget of at least {least} bytes for {iterations} steps",
-        f"{budget}",
-        "raise it, or use 'truncated', or an implicit method at constant memory",
-        budget,
-    )

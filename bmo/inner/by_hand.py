@@ -35,7 +35,7 @@ def by_hand(
         segments: Lengths of parts whose starts alone are kept; ``None`` keeps every step.
     """
     T, domain = inner.training_map, inner.domain
-    if not (inner.fuse and fusable() and type(T) is GKM):
+    if not (inner.fuse and inner.plain and fusable() and type(T) is GKM):
         return None
     metric, box = T.metric, None
     weights = metric.weights()
@@ -45,7 +45,7 @@ def by_hand(
     if weights is None or learned or (box is None and type(domain) is not Whole):
         return None
     kernel = kernel_of(T.operator)
-    if kernel is None or any(t.dtype != u.dtype for t in kernel.inputs):
+    if kernel is None or not kernel.serves(u) or not all(alike(t, u) for t in kernel.inputs):
         return None
     free = Identity(metric.event_dims)
 
@@ -57,3 +57,8 @@ def by_hand(
         return None
     diagonal = None if type(metric) is Identity else weights.to(u)
     return Loop(kernel, T.alpha, inner.mu, steps, diagonal, box, gradient, hessian, segments)
+
+
+def alike(t: Tensor, u: Tensor) -> bool:
+    """Whether a tensor can meet the point without a conversion; numbers follow the point."""
+    return t.device == u.device and (t.dtype == u.dtype or not t.dim())

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from bmo.errors import ConditionError
-from bmo.kernels import ForwardBackward, Kernel
+from bmo.kernels import ForwardBackward, Kernel, LossStep
 from bmo.metric import Metric, Scaled, exact
 from bmo.operators.base import Operator, Piece
 from bmo.prox import L1, NonnegativeL1, Prox, Zero
-from bmo.smooth import LeastSquares, Quadratic, Ridge, Smooth, Sum
+from bmo.smooth import Gradient, LeastSquares, Quadratic, Ridge, Smooth, Sum
 
 
 def forward_backward_delta(smooth: Smooth, metric: Metric) -> float:
@@ -112,21 +112,26 @@ class ProximalGradient(Operator):
         return smooth, ridge
 
     def kernel(self) -> Kernel | None:
-        family, weights = self._family(), self.metric.weights()
-        if family is None or weights is None:
+        weights = self.metric.weights()
+        if weights is None or type(self.prior) not in (Zero, L1, NonnegativeL1):
             return None
+        threshold = self.prior.threshold() / weights if isinstance(self.prior, L1) else None
+        positive, family = isinstance(self.prior, NonnegativeL1), self._family()
+        if family is None:
+            if type(self.smooth) is not Gradient:
+                return None
+            learned = [w for w in self.smooth.parameters() if w.requires_grad]
+            return LossStep(self.smooth, learned, weights, threshold, positive)
         smooth, ridge = family
-        thin = isinstance(smooth, LeastSquares)
         matrix, data = quadratic_data(smooth)
         if matrix.requires_grad:
             return None
-        weights = weights.to(matrix)
-        threshold = None
-        if isinstance(self.prior, L1):
-            threshold = self.prior.threshold().to(matrix) / weights
-        ridge = None if ridge is None else ridge.to(matrix)
-        positive = isinstance(self.prior, NonnegativeL1)
-        return ForwardBackward(matrix, data, ridge, weights, threshold, thin, positive)
+        given = (None if t is None else t.to(matrix) for t in (ridge, weights, threshold))
+        ridge, weights, threshold = given
+        thin = isinstance(smooth, LeastSquares)
+        return ForwardBackward(
+            matrix, data, ridge, cast(Tensor, weights), threshold, thin, positive
+        )
 
     def piece(self, u: Tensor) -> Piece | None:
         family, weights = self._family(), self.metric.weights()

@@ -32,7 +32,7 @@ from bmo.hypergradient import (
     validity,
 )
 from bmo.hypergradient.adjoint import Adjoint, asymmetry, conjugate_gradient
-from bmo.hypergradient.unrolled import bytes_of_step
+from bmo.hypergradient.recompute import bytes_of_step
 from bmo.problems import toy
 from bmo.record import Record, row
 
