@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import bmo
 from bmo.baselines import CoupledLISTA, TiedLISTA
-from bmo.errors import ConditionError
+from bmo.errors import ConditionError, DomainError
 from bmo.fused import taken
 from bmo.hypergradient import Recompute, hypergradient
 from bmo.hypergradient.recompute import bytes_of_step
@@ -308,3 +308,22 @@ def test_recompute_equals_reverse_for_every_split() -> None:
         got = hypergradient(inner, u0, upper, K, method=Recompute(segments))
         for name, g in want.gradients.items():
             assert torch.allclose(got.gradients[name], g, rtol=1e-12, atol=1e-15), segments
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_a_budget_of_bytes_is_met_and_used(fuse: bool) -> None:
+    """What a step keeps is counted in both loops, and the split follows from it."""
+    inner, upper, u0 = loop(OPERATORS["lista"](), 0.0, Whole(), fuse), closure(N), draw(BATCH, N)
+    step, point = bytes_of_step(inner, u0, upper), u0.nbytes
+    if fuse:
+        assert step == point + BATCH * N  # the point and one byte for each entry
+    assert [bytes_of_step(inner, u0, upper) for _ in range(3)] == [step] * 3
+    for count in (1, 4, 8):
+        budget = count * point + 64 // count * step
+        lengths = Recompute(budget=budget).lengths(inner, u0, upper, 64)
+        assert len(lengths) <= count and len(lengths) * point + max(lengths) * step <= budget
+        got = hypergradient(inner, u0, upper, 64, method=Recompute(budget=budget))
+        want = hypergradient(inner, u0, upper, 64)
+        assert all(torch.allclose(got.gradients[n], g) for n, g in want.gradients.items())
+    with pytest.raises(DomainError, match="budget"):
+        Recompute(budget=8 * point).lengths(inner, u0, upper, 64)

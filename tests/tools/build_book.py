@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import claims_table
+import methods_table
 import report
 from bookfiles import HTML, ROOT
 from sync_address import sync
@@ -26,6 +27,8 @@ def main() -> int:
         print(f"{claims_table.STATUS}: written again from the ledger")
     for name in report.write():
         print(f"{name}: written again from the ledger and the records")
+    for name in methods_table.write():
+        print(f"{name}: written again from the registry, notebook 9 and the record")
     shutil.rmtree(ROOT / "_build", ignore_errors=True)
     code = subprocess.run(
         [Path(sys.executable).with_name("jupyter-book"), *BUILD], cwd=ROOT
