@@ -6,5 +6,8 @@ r"""The benchmark: hypergradients of this package timed beside those of its peer
 * :mod:`bmo.bench.measure`: CPU time in interleaved rounds, and peak memory to the byte.
 * :mod:`bmo.bench.methods`: the registry; :mod:`bmo.bench.ours` and :mod:`bmo.bench.plain` enter
   our methods and plain torch, a folder of adapters enters the peers.
+* :mod:`bmo.bench.products`, :mod:`bmo.bench.ways`: the matrix products of P2 alone, and the four
+  ways that are held against them; :mod:`bmo.bench.device`: clock, graphs and compiler of a device;
+  :mod:`bmo.bench.against`: the sizes, and the record of a GPU.
 * :mod:`bmo.bench.run`, :mod:`bmo.bench.report`, :mod:`bmo.bench.command`: cases, tables, record.
 """

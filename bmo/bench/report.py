@@ -10,18 +10,12 @@ from bmo.bench.methods import Registry
 from bmo.bench.run import Results, Row, targets
 
 EXPERIMENT = "bench"
-_HEAD = ["method", "× forward", "95 % interval", "peak MiB", "error", "target"]
+_HEAD = ["95 % interval", "peak MiB", "error", "target"]
 
 
 def table(rows: list[Row], forward: Spread) -> str:
     """The rows of one problem and kind, fastest first."""
     setting = rows[0].setting
-    title = "  ".join(f"{k} {v}" if k in ("K", "on") else str(v) for k, v in setting.items())
-    lines = [_HEAD, *(_cells(row) for row in sorted(rows, key=lambda row: row.ratio.median))]
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-    shown = [
-        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines
-    ]
     limit = next(
         (
             item["text"]
@@ -31,6 +25,19 @@ def table(rows: list[Row], forward: Spread) -> str:
         "not known",
     )
     spent = f"plain forward {forward.median:.3g} s of CPU time; limit: {limit}"
+    return aligned(rows, "× forward", spent)
+
+
+def aligned(rows: list[Row], ratio: str, spent: str) -> str:
+    """A title, what was spent, and the rows, fastest first; ``ratio`` heads the column."""
+    named = ("K", "on", "batch")
+    title = "  ".join(f"{k} {v}" if k in named else str(v) for k, v in rows[0].setting.items())
+    ordered = sorted(rows, key=lambda row: row.ratio.median)
+    lines = [["method", ratio, *_HEAD], *(_cells(row) for row in ordered)]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    shown = [
+        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines
+    ]
     return "\n".join([title, spent, *shown, ""])
 
 
@@ -68,16 +75,6 @@ def as_record(
     Raises:
         RecordError: Nothing was measured, or a figure is not finite.
     """
-    rows: list[dict[str, Any]] = []
-    for setting, forward in results.forwards:
-        rows += _spread_rows("forward", setting, "seconds", forward)
-    for row in results.rows:
-        rows += _spread_rows(row.method, row.setting, "ratio", row.ratio)
-        rows.append(record.row(row.method, row.setting, "error", row.error))
-        if row.peak is not None:
-            rows.append(record.row(row.method, row.setting, "peak MiB", row.peak / MIB))
-        for metric, (bound, _) in row.goals.items():
-            rows.append(record.row(row.method, row.setting, f"{metric} target", bound))
     settings = {
         "rounds": rounds,
         "measure": "CPU time over that of the plain forward, interleaved, median, 95 % interval",
@@ -85,19 +82,30 @@ def as_record(
         "failed": results.failed,
     }
     return record.Record(
-        **_origin(),
+        **record.provenance_now(),
         experiment=EXPERIMENT,
         profile=profile,
         settings=settings,
         seeds=[0],
         data=[],
         seconds=seconds,
-        rows=rows,
+        rows=recorded(results, "forward"),
     )
 
 
-def _origin() -> dict[str, Any]:
-    return record.provenance_now()
+def recorded(results: Results, base: str) -> list[dict[str, Any]]:
+    """The rows of a record; ``base`` names what the times were divided by."""
+    rows: list[dict[str, Any]] = []
+    for setting, spent in results.forwards:
+        rows += _spread_rows(base, setting, "seconds", spent)
+    for row in results.rows:
+        rows += _spread_rows(row.method, row.setting, "ratio", row.ratio)
+        rows.append(record.row(row.method, row.setting, "error", row.error))
+        if row.peak is not None:
+            rows.append(record.row(row.method, row.setting, "peak MiB", row.peak / MIB))
+        for metric, (bound, _) in row.goals.items():
+            rows.append(record.row(row.method, row.setting, f"{metric} target", bound))
+    return rows
 
 
 def _spread_rows(method: str, setting: dict[str, Any], metric: str, found: Spread) -> list[Any]:

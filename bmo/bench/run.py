@@ -138,7 +138,7 @@ def run_case(
                 peak = measure.peak_bytes(call) if method.memory else None
             except Exception as problem_of_peer:  # a peer's failure is a result, too
                 where = " ".join(str(v) for v in setting.values())
-                results.failed[f"{where} {method.name}"] = _short(problem_of_peer)
+                results.failed[f"{where} {method.name}"] = short(problem_of_peer)
                 continue
             calls[method.name], weighed[method.name] = call, (method, wrong, peak)
         ratios, bases = measure.interleaved(problem.forward, calls, rounds, clock)
@@ -176,6 +176,12 @@ def _exact(problem: Problem, kind: str) -> Parts:
     return references.unrolled(problem)
 
 
-def _short(problem: Exception) -> str:
+def short(problem: Exception) -> str:
+    """A failure in one line of at most 160 characters.
+
+    Example:
+        >>> short(ValueError("no such thing"))
+        'ValueError: no such thing'
+    """
     text = " ".join(f"{type(problem).__name__}: {problem}".split())
     return text if len(text) <= 160 else text[:157] + "..."

@@ -1,0 +1,353 @@
+"""P2 over its matrix products alone: the products are the real ones, and each figure is right."""
+
+from collections import Counter
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from bmo import cli, record
+from bmo.bench import against, device, plain, references, ways
+from bmo.bench.against import SIZES, Size, target
+from bmo.bench.built_in import fused, loop_of
+from bmo.bench.measure import Spread
+from bmo.bench.problems import Sparse
+from bmo.bench.products import Counting, alone, moved, products, shape_of
+from bmo.bench.run import Results, targets
+from bmo.errors import ConditionError, DomainError, RecordError
+
+B, M, N = 4, 6, 10
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def tiny(steps=3):
+    return Sparse(steps, m=M, n=N, batch=B, density=0.3)
+
+
+def counted(call):
+    with Counting() as seen:
+        call()
+    assert not seen.other
+    return seen.shapes
+
+
+def upright(shapes):
+    """The same for a product and its transpose: torch takes either."""
+    return Counter((inner, *sorted((rows, cols))) for rows, inner, cols in shapes.elements())
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_the_products_are_those_of_the_real_call(steps):
+    """By hand, as listed, as replayed, and as plain automatic differentiation takes them."""
+    problem = tiny(steps)
+    to_residual, to_point, to_matrix = (B, N, M), (B, M, N), (M, B, N)
+    want = Counter({to_residual: 2 * steps - 1, to_point: 2 * steps - 1, to_matrix: steps})
+    assert want.total() == 5 * steps - 2
+    assert Counter(shape_of(left, right) for left, right, _ in products(problem)) == want
+    assert counted(alone(problem)) == want
+    assert upright(counted(plain.loop(problem))) == upright(want)
+    # the loop by hand also hands its cotangent to the start, and the checks take one step more
+    pair = Counter([to_residual, to_point])
+    assert counted(ways.bare(loop_of(problem), problem)) == want + pair
+    assert counted(fused()(problem)) == want + pair + pair
+
+
+def test_each_product_is_written_into_its_place():
+    problem = tiny()
+    todo = products(problem)
+    assert len({out.data_ptr() for _, _, out in todo}) == 3
+    for left, right, out in todo:
+        torch.mm(left, right, out=out)
+        assert torch.equal(out, left @ right)
+    S = -problem.omega["step"] * problem.omega["W"].mT
+    residual, point, total = todo[0][2], todo[1][2], todo[-1][2]
+    alone(problem)()  # what is written last stays
+    assert torch.equal(total, problem.y.mT @ problem.truth)
+    assert torch.equal(residual, problem.truth @ S.mT)
+    assert torch.equal(point, problem.y @ problem.Q)
+
+
+def test_other_products_are_not_overlooked():
+    with Counting() as seen:
+        torch.ones(2, 3, 4) @ torch.ones(2, 4, 5)
+        torch.ones(3, 4) @ torch.ones(4)
+        torch.addmm(torch.ones(5), torch.ones(3, 4), torch.ones(4, 5))
+        torch.ones(3, 5).addmm_(torch.ones(3, 4), torch.ones(4, 5))
+    assert seen.other == {"bmm": 1, "mv": 1} and seen.shapes == {(3, 4, 5): 2}
+
+
+def test_a_problem_moves_as_a_whole():
+    problem = tiny()
+    single = moved(problem, "cpu", torch.float32)
+    tensors = [v for v in vars(single).values() if isinstance(v, torch.Tensor)]
+    assert len(tensors) == 4
+    assert all(t.dtype == torch.float32 for t in [*tensors, *single.omega.values()])
+    assert problem.y.dtype == problem.omega["W"].dtype == torch.float64
+    assert torch.equal(moved(single, "cpu", torch.float64).y, problem.y.float().double())
+
+
+# the compiler's own warnings are not ours
+@pytest.mark.filterwarnings("ignore")
+def test_all_ways_give_the_exact_gradient_and_compile_once(monkeypatch):
+    monkeypatch.setattr(ways, "backend", lambda: "aot_eager")
+    monkeypatch.setattr(ways, "graphed", lambda call, device: call)
+    for steps in (2, 5):
+        problem = tiny(steps)
+        exact = references.unrolled(problem)
+        for way in ways.WAYS:
+            call = way.prepare(problem, CPU)
+            assert references.error(call(), exact) < 1e-13, way.name
+            with torch.compiler.set_stance("fail_on_recompile"):
+                assert references.error(call(), exact) < 1e-13, way.name
+    kernel = loop_of(tiny()).training_map.operator.kernel()
+    compiled = ways.Compiled(kernel, "aot_eager")
+    assert compiled.inputs is kernel.inputs
+
+
+def test_the_bare_call_asks_the_device_nothing():
+    """Tensors without numbers: whoever looks at one, or mixes devices, is refused."""
+    problem = tiny()
+    inner, empty = loop_of(problem), moved(problem, "meta", torch.float64)
+    call = ways.bare(inner.to("meta"), empty)
+    shapes = {name: tuple(g.shape) for name, g in call().items()}
+    assert shapes == {"W": (N, M), "step": (), "threshold": (N,)}
+    with pytest.raises(RuntimeError, match="meta"):
+        fused()(empty)()
+
+
+def test_a_loop_without_an_adjoint_by_hand_is_refused():
+    problem = tiny()
+    inner = loop_of(problem)
+    inner.fuse = False
+    with pytest.raises(ConditionError, match="adjoint by hand"):
+        ways.bare(inner, problem)()
+
+
+class Event:
+    """A CUDA event on a device whose time is ours, in milliseconds of float32."""
+
+    time = 0.0
+
+    def __init__(self, enable_timing):
+        assert enable_timing
+        self.at = None
+
+    def record(self):
+        self.stamp = Event.time
+
+    def synchronize(self):
+        self.at = self.stamp
+
+    def elapsed_time(self, end):
+        return float(torch.tensor(end.at - self.at, dtype=torch.float32))
+
+
+def test_the_clock_of_a_gpu_adds_up_what_its_events_say(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(Event, "time", 0.0)
+    clock = device.clock_of(CUDA)
+    assert clock() == 0.0
+    Event.time += 3_600_000.0  # an hour later, a microsecond is still seen
+    start = clock()
+    Event.time += 0.001
+    assert start == 3600.0 and clock() - start == pytest.approx(1e-6, rel=1e-5)
+
+
+class FakeGraphs:
+    """The part of torch.cuda that captures a graph; its replay calls again what it captured."""
+
+    def __init__(self, monkeypatch):
+        self.log = []
+        cuda = torch.cuda
+        monkeypatch.setattr(cuda, "current_stream", lambda: self.stream("here"))
+        monkeypatch.setattr(cuda, "Stream", lambda: self.stream("side"))
+        monkeypatch.setattr(cuda, "stream", lambda stream: nullcontext())
+        monkeypatch.setattr(cuda, "CUDAGraph", lambda: self)
+        monkeypatch.setattr(cuda, "graph", lambda graph: nullcontext(self.log.append("capture")))
+
+    def stream(self, name):
+        class Stream:
+            def wait_stream(_, other):
+                self.log.append(name)
+
+        return Stream()
+
+    def replay(self):
+        self.log.append("replay")
+
+
+def test_a_graph_is_warmed_up_on_another_stream_captured_and_replayed(monkeypatch):
+    fake = FakeGraphs(monkeypatch)
+
+    def call():
+        fake.log.append("call")
+        return "found"
+
+    replay = device.graphed(call, CUDA)
+    assert fake.log == ["side", *["call"] * device.WARM, "here", "capture", "call"]
+    assert replay() == replay() == "found" and fake.log[-2:] == ["replay", "replay"]
+    with pytest.raises(ConditionError, match="captured there only"):
+        device.graphed(call, CPU)
+
+
+@pytest.mark.parametrize(("there", "name"), [("clang++", "inductor"), ("none", "aot_eager")])
+def test_the_compiler_is_one_that_can_run(monkeypatch, there, name):
+    monkeypatch.setattr(device.shutil, "which", lambda tool: tool if tool == there else None)
+    assert device.backend() == name
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DomainError, match="a CUDA device"):
+        device.require_device("cuda")
+    with pytest.raises(DomainError, match="cpu, cuda"):
+        device.require_device("tpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device.require_device("cuda") == CUDA
+
+
+def test_the_target_is_that_of_the_file_and_holds_for_large_batches_on_a_gpu():
+    (goal,) = [goal for goal in targets()["goals"] if goal["goal"] == against.GOAL]
+    assert (goal["at_most"], goal["batch from"], goal["metric"]) == (1.25, 4096, "ratio")
+    bounds = {size.batch: target(size, CUDA) for size in SIZES["full"]}
+    assert bounds == {256: None, 4096: 1.25, 16384: 1.25}
+    assert all(target(size, CPU) is None for size in SIZES["full"])
+    sizes = {(s.steps, s.batch, s.dtype) for s in SIZES["full"]}
+    assert len(sizes) == len(SIZES["full"]) == 12
+    assert {s[0] for s in sizes} == {16, 64} and {s[2] for s in sizes} == {"float32", "float64"}
+    assert all((s.m, s.n) == (250, 500) for s in SIZES["full"] + SIZES["page"])
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The page profile at a tiny size, without a compiler."""
+    monkeypatch.setattr(torch, "compile", lambda call, **options: call)
+    monkeypatch.setattr(torch.compiler, "reset", lambda: None)
+    sizes = (Size(3, B, "float32", M, N), Size(2, B, "float64", M, N))
+    monkeypatch.setitem(SIZES, "page", sizes)
+
+
+class Work:
+    """A clock, and calls that advance it by what they cost."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def costing(self, call, cost):
+        def spend():
+            self.now += cost
+            return call()
+
+        return spend
+
+
+def test_a_ratio_is_time_over_that_of_the_products(small, monkeypatch):
+    work = Work()
+    monkeypatch.setattr(against, "alone", lambda problem: work.costing(alone(problem), 2.0))
+
+    def way(cost):
+        return ways.Way(f"bmo {cost}", lambda at, place: work.costing(fused()(at), cost))
+
+    monkeypatch.setattr(against, "WAYS", [way(2.5), way(3.0)])
+    monkeypatch.setattr(against, "target", lambda size, place: 1.25)
+    results = Results()
+    rows = against.run_size(Size(3, B, "float64", M, N), CPU, 6, results, work)
+    assert [row.ratio for row in rows] == [Spread(r, r, r, 6) for r in (1.25, 1.5)]
+    assert [row.goals["ratio"] for row in rows] == [(1.25, True), (1.25, False)]
+    assert results.rows == rows and results.forwards[0][1].median == 2.0
+    assert all(row.error < 1e-13 and row.peak > 0 for row in rows)
+    (single,) = against.run_size(Size(3, B, "float32", M, N), CPU, 6, results, work)[:1]
+    assert 1e-9 < single.error < 1e-5 and single.setting["dtype"] == "float32"
+    assert 0.5 < single.peak / rows[0].peak < 0.75  # half, and bytes that do not shrink
+
+
+def asked(folder, *more):
+    threads = torch.get_num_threads()
+    try:
+        return cli.main(["bench", "--rounds", "6", "--out", str(folder), *more])
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_command_on_the_cpu_names_what_the_cpu_cannot_do(small, tmp_path, capsys):
+    assert asked(tmp_path, "--products") == 0
+    shown = capsys.readouterr().out
+    assert "P2  K 3  batch 4  float32  cpu" in shown and "× products" in shown
+    assert "failed: P2 2 4 float64 cpu bmo reverse, CUDA graph: ConditionError: " in shown
+    found = record.read(tmp_path / "bench-products.page.json")
+    here = {"K": 2, "batch": B, "dtype": "float64", "device": "cpu", "problem": "P2"}
+    for name in ("bmo reverse", "bmo reverse, compiled steps"):
+        assert found.value(method=name, metric="error", **here) < 1e-13
+        assert found.value(method=name, metric="ratio", **here) > 0
+    assert found.value(method="products alone", metric="seconds", **here) > 0
+    assert len(found.settings["failed"]) == 4 and found.settings["rounds"] == 6
+    assert asked(tmp_path / "part", "--products", "--K", "2") == 0
+    assert "no record" in capsys.readouterr().out and not (tmp_path / "part").exists()
+
+
+def test_the_command_on_a_gpu_records_every_way(small, tmp_path, capsys, monkeypatch):
+    """All but the GPU: its tensors lie on the CPU, its events and graphs are those above."""
+    emptied, cuda = [], torch.cuda
+    FakeGraphs(monkeypatch)
+    monkeypatch.setattr(
+        against, "moved", lambda problem, place, dtype: moved(problem, "cpu", dtype)
+    )
+    for name, value in {
+        "is_available": lambda: True,
+        "Event": Event,
+        "synchronize": lambda: None,
+        "memory_allocated": lambda: 0,
+        "reset_peak_memory_stats": lambda: None,
+        "max_memory_allocated": lambda: 3 * 2**20,
+        "empty_cache": lambda: emptied.append(1),
+        "get_device_name": lambda device: "Some GPU",
+    }.items():
+        monkeypatch.setattr(cuda, name, value)
+    ticks = iter(range(10_000))
+    monkeypatch.setattr(Event, "record", lambda event: setattr(event, "stamp", float(next(ticks))))
+    monkeypatch.setattr(against, "target", lambda size, place: target(Size(2, 4096, ""), place))
+    assert asked(tmp_path, "--device", "cuda") == 0
+    shown = capsys.readouterr().out
+    assert "failed" not in shown and "ratio ≤ 1.25 met" in shown and len(emptied) == 2
+    found = record.read(tmp_path / "bench-gpu.page.json")
+    assert found.device == "Some GPU" and found.settings["failed"] == {}
+    for way in ways.WAYS:
+        here = {"method": way.name, "K": 3, "dtype": "float32", "device": "cuda"}
+        assert found.value(metric="ratio", **here) == 1.0
+        assert found.value(metric="ratio target", **here) == 1.25
+        assert found.value(metric="peak MiB", **here) == 3.0
+        assert found.value(metric="error", **here) < 1e-5
+
+
+def test_a_way_that_fails_everywhere_leaves_no_record(small, tmp_path, monkeypatch, capsys):
+    def broken(problem, place):
+        raise ValueError("broken")
+
+    monkeypatch.setattr(against, "WAYS", [ways.Way("bmo broken", broken)])
+    results = Results()
+    assert list(against.run_sizes(SIZES["page"], CPU, 6, results)) == [[], []]
+    with pytest.raises(RecordError):
+        against.as_record(Results(), "page", 6, CPU, 1.0)
+    assert set(results.failed.values()) == {"ValueError: broken"}
+    assert asked(tmp_path, "--products") == 0
+    assert "× products" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--device", "cuda"], "a CUDA device"),
+        (["--products", "--problem", "P1"], "leave them out"),
+        (["--products", "--method", "torch"], "leave them out"),
+        (["--products", "--peers", "x"], "leave them out"),
+        (["--products", "--K", "77"], "K=16 batch=256"),
+        (["--batch", "77"], "choose others"),
+        (["--products", "--rounds", "5"], "6 rounds or more"),
+    ],
+)
+def test_a_mistake_is_named(capsys, monkeypatch, arguments, words):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert cli.main(["bench", *arguments]) == 2
+    assert words in capsys.readouterr().err
