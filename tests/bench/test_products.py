@@ -102,6 +102,8 @@ def test_all_ways_give_the_exact_gradient_and_compile_once(monkeypatch):
     kernel = loop_of(tiny()).training_map.operator.kernel()
     compiled = ways.Compiled(kernel, "aot_eager")
     assert compiled.inputs is kernel.inputs
+    counts = [counted(ways.bare(loop_of(problem), problem, by)) for by in (None, "aot_eager")]
+    assert counts[0] == counts[1]
 
 
 def test_the_bare_call_asks_the_device_nothing():
@@ -283,14 +285,11 @@ def test_the_command_on_the_cpu_names_what_the_cpu_cannot_do(small, tmp_path, ca
         assert found.value(method=name, metric="ratio", **here) > 0
     assert found.value(method="products alone", metric="seconds", **here) > 0
     assert len(found.settings["failed"]) == 4 and found.settings["rounds"] == 6
-    assert asked(tmp_path / "part", "--products", "--K", "2") == 0
-    assert "no record" in capsys.readouterr().out and not (tmp_path / "part").exists()
 
 
 def test_the_command_on_a_gpu_records_every_way(small, tmp_path, capsys, monkeypatch):
     """All but the GPU: its tensors lie on the CPU, its events and graphs are those above."""
-    emptied, cuda = [], torch.cuda
-    FakeGraphs(monkeypatch)
+    emptied, cuda, graphs = [], torch.cuda, FakeGraphs(monkeypatch)
     monkeypatch.setattr(
         against, "moved", lambda problem, place, dtype: moved(problem, "cpu", dtype)
     )
@@ -311,6 +310,7 @@ def test_the_command_on_a_gpu_records_every_way(small, tmp_path, capsys, monkeyp
     assert asked(tmp_path, "--device", "cuda") == 0
     shown = capsys.readouterr().out
     assert "failed" not in shown and "ratio ≤ 1.25 met" in shown and len(emptied) == 2
+    assert graphs.log.count("capture") == 2 * (2 + 1)  # two ways and the products, at two sizes
     found = record.read(tmp_path / "bench-gpu.page.json")
     assert found.device == "Some GPU" and found.settings["failed"] == {}
     for way in ways.WAYS:
@@ -321,7 +321,20 @@ def test_the_command_on_a_gpu_records_every_way(small, tmp_path, capsys, monkeyp
         assert found.value(metric="error", **here) < 1e-5
 
 
-def test_a_way_that_fails_everywhere_leaves_no_record(small, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("captures", "peak"), [(True, 16_000), (False, 8_000)])
+def test_a_graph_takes_its_memory_when_it_is_captured(monkeypatch, small, captures, peak):
+    def prepare(problem, place):
+        exact = references.unrolled(problem)
+        torch.empty(2000, dtype=torch.float64)
+        return lambda: (torch.empty(1000, dtype=torch.float64), exact)[1]
+
+    monkeypatch.setattr(against, "WAYS", [ways.Way("bmo", prepare, captures)])
+    size = Size(1, B, "float64", M, N)
+    (row,) = against.run_size(size, CPU, 6, Results(), device.clock_of(CPU))
+    assert peak <= row.peak < peak + 4000
+
+
+def test_a_way_that_fails_everywhere_and_a_part_of_a_profile(small, tmp_path, monkeypatch, capsys):
     def broken(problem, place):
         raise ValueError("broken")
 
@@ -333,6 +346,8 @@ def test_a_way_that_fails_everywhere_leaves_no_record(small, tmp_path, monkeypat
     assert set(results.failed.values()) == {"ValueError: broken"}
     assert asked(tmp_path, "--products") == 0
     assert "× products" not in capsys.readouterr().out
+    assert asked(tmp_path / "part", "--products", "--K", "2") == 0
+    assert "no record" in capsys.readouterr().out and not (tmp_path / "part").exists()
 
 
 @pytest.mark.parametrize(
