@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from bmo import cli, record
-from bmo.bench import against, device, plain, references, ways
+from bmo.bench import against, device, measure, plain, references, ways
+from bmo.bench import products as listed
 from bmo.bench.against import SIZES, Size, target
 from bmo.bench.built_in import fused, loop_of
 from bmo.bench.measure import Spread
@@ -52,16 +53,17 @@ def test_the_products_are_those_of_the_real_call(steps):
     assert counted(fused()(problem)) == want + pair + pair
 
 
-def test_each_product_is_written_into_its_place():
+def test_each_product_is_written_into_its_place_and_nothing_is_allocated(monkeypatch):
     problem = tiny()
     todo = products(problem)
+    residual, point, total = todo[0][2], todo[1][2], todo[-1][2]
     assert len({out.data_ptr() for _, _, out in todo}) == 3
     for left, right, out in todo:
-        torch.mm(left, right, out=out)
-        assert torch.equal(out, left @ right)
-    S = -problem.omega["step"] * problem.omega["W"].mT
-    residual, point, total = todo[0][2], todo[1][2], todo[-1][2]
-    alone(problem)()  # what is written last stays
+        assert torch.equal(torch.mm(left, right, out=out), left @ right)
+        out.zero_()
+    monkeypatch.setattr(listed, "products", lambda problem: todo)
+    assert measure.peak_bytes(alone(problem)) == 0
+    S = -problem.omega["step"] * problem.omega["W"].mT  # what is written last stays
     assert torch.equal(total, problem.y.mT @ problem.truth)
     assert torch.equal(residual, problem.truth @ S.mT)
     assert torch.equal(point, problem.y @ problem.Q)
