@@ -86,8 +86,10 @@ def taken(
     count = len(loop.kernel.inputs)
     s, back, on = loop.steps[k]
     v, operator = loop.kernel.forward(u, values[:count], keep)
-    rest = loop.rest
-    v = torch.add(rest * u, v, alpha=(1 - loop.mu) * loop.alpha) if rest else v
+    if not loop.mu:
+        v = torch.lerp(u, v, loop.alpha) if loop.alpha != 1 else v
+    else:
+        v = torch.add(loop.rest * u, v, alpha=(1 - loop.mu) * loop.alpha)
     upper = None
     if loop.mu:
         upper = upper_part(loop.gradient, u, keep and loop.hessian is None)

@@ -28,6 +28,16 @@ class Gradients:
         if total is not None:
             total += part.sum_to_size(total.shape)
 
+    def add_entries(self, i: int, left: Tensor, right: Tensor, scale: float = 1.0) -> None:
+        """Add ``scale * left * right``, entry by entry, summed as in :meth:`add`."""
+        total = self.total[i]
+        if total is None:
+            return
+        if total.shape == left.shape:
+            total.addcmul_(left, right, value=scale)
+        else:
+            self.add(i, scale * left * right)
+
     def add_product(self, i: int, left: Tensor, right: Tensor, scale: float = 1.0) -> None:
         r"""Add ``scale`` :math:`\sum l^\top r` over the batch, without a tensor in between."""
         total = self.total[i]

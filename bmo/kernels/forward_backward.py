@@ -51,7 +51,7 @@ class ForwardBackward(Kernel):
         if self.ridge:
             g.addcmul_(ridge, u)
         learned = self.inputs[3].requires_grad
-        z, sign = u - g / weights, None
+        z, sign = torch.addcdiv(u, g, weights, value=-1), None
         if self.prior:
             z, sign = cut(z, threshold, self.nonnegative)
         return z, (u if self.ridge else None, g if learned else None, sign)
@@ -67,8 +67,7 @@ class ForwardBackward(Kernel):
             gradients.add(3, q * g / weights)
         out = c
         if self.ridge:
-            if gradients.wants(2):
-                gradients.add(2, -q * u)
+            gradients.add_entries(2, q, u, scale=-1.0)
             out = torch.addcmul(out, ridge, q, value=-1)
         if self.thin:
             q = q @ matrix.mT
@@ -122,7 +121,7 @@ class LossStep(Kernel):
         with torch.set_grad_enabled(keep):
             point = u.detach().requires_grad_(keep)
             g = self.gradient(point)
-        z, sign = u - g.detach() / values[0], None
+        z, sign = torch.addcdiv(u, g.detach(), values[0], value=-1), None
         if self.prior:
             z, sign = cut(z, values[1], self.nonnegative)
         return z, (point, g, sign)
