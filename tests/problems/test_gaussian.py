@@ -316,6 +316,7 @@ class TestRecord:
             BENCHES["sparse-coding-gaussian"], settings_of=lambda profile: small()
         )
         monkeypatch.setitem(BENCHES, "sparse-coding-gaussian", found)
+        monkeypatch.setattr(report, "settings_of", found.settings_of)
         base = ["train", "sparse-coding-gaussian", "--out", str(tmp_path)]
         asked = ["--method", "gkm", "unh-ista", "--seeds", "0"]
         assert cli.main([*base, *asked]) == 0
@@ -323,6 +324,10 @@ class TestRecord:
         assert cli.main([*base, *asked, "--resume", "--record"]) == 0
         made = json.loads((tmp_path / "sparse-coding-gaussian.page.json").read_text())
         assert made["settings"]["methods"] == ["unh-ista", "gkm"] and made["seeds"] == [0]
+        assert made["command"] == (
+            "python -m bmo train sparse-coding-gaussian --profile page"
+            " --method unh-ista gkm --seeds 0 --record"
+        )
         assert cli.main([*base, "--seeds", "1", "--record"]) == 2
         assert cli.main([*base, "--method", "bmo-admm"]) == 2
         assert "seed 0 in a record" in capsys.readouterr().err

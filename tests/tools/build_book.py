@@ -13,6 +13,7 @@ from pathlib import Path
 import claims_table
 import methods_table
 import report
+import sparse_table
 from bookfiles import HTML, ROOT
 from sync_address import sync
 
@@ -29,6 +30,8 @@ def main() -> int:
         print(f"{name}: written again from the ledger and the records")
     for name in methods_table.write():
         print(f"{name}: written again from the registry, notebook 9 and the record")
+    for name in sparse_table.write():
+        print(f"{name}: written again from the records")
     shutil.rmtree(ROOT / "_build", ignore_errors=True)
     code = subprocess.run(
         [Path(sys.executable).with_name("jupyter-book"), *BUILD], cwd=ROOT

@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from bmo import data, parallel
+from bmo.problems.sparse_coding.asked import command
 from bmo.problems.sparse_coding.pieces import Pieces
-from bmo.problems.sparse_coding.settings import LEARNED
+from bmo.problems.sparse_coding.settings import LEARNED, settings_of
 from bmo.record import Record, load_weights, provenance_now, row, save_weights, write
 
 EXPERIMENT = "sparse-coding"
@@ -109,7 +110,7 @@ def save(pieces: Pieces, folder: Path) -> Path:
     record = Record(
         **{
             **provenance_now(),
-            "command": f"{_program()} -m bmo train sparse-coding --profile {s.profile}",
+            "command": command("sparse-coding", s, settings_of),
         },
         experiment=EXPERIMENT,
         profile=s.profile,
@@ -131,12 +132,6 @@ def save(pieces: Pieces, folder: Path) -> Path:
         write(record, folder)
     parallel.from_first(b"")  # the files are there when any process returns
     return folder / f"{record.name}.json"
-
-
-def _program() -> str:
-    """What starts as many processes as there are now."""
-    count = parallel.world().size
-    return "python" if count == 1 else f"torchrun --standalone --nproc-per-node {count}"
 
 
 def _save_weights(

@@ -14,9 +14,15 @@ from typing import Any
 from torch import Tensor
 
 from bmo import parallel
+from bmo.problems.sparse_coding.asked import command
 from bmo.problems.sparse_coding.gaussian.draws import evaluation_sets
 from bmo.problems.sparse_coding.gaussian.pieces import Pieces
-from bmo.problems.sparse_coding.gaussian.settings import CERTIFIED, CLASSICAL, LEARNED
+from bmo.problems.sparse_coding.gaussian.settings import (
+    CERTIFIED,
+    CLASSICAL,
+    LEARNED,
+    settings_of,
+)
 from bmo.record import Record, load_weights, provenance_now, row, save_weights, write
 
 EXPERIMENT = "sparse-coding-gaussian"
@@ -150,7 +156,7 @@ def save(pieces: Pieces, folder: Path) -> Path:
     record = Record(
         **{
             **provenance_now(),
-            "command": f"python -m bmo train {EXPERIMENT} --profile {s.profile}",
+            "command": command(EXPERIMENT, s, settings_of),
         },
         experiment=EXPERIMENT,
         profile=s.profile,

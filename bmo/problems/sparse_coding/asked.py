@@ -1,0 +1,40 @@
+"""The command that gives a record again, from the settings that were run. Book: chapter 10."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from bmo import parallel
+
+#: Option of the command line → what it restricts.
+OPTIONS = {"noise": "noises", "method": "methods", "seeds": "seeds"}
+
+
+def command(experiment: str, settings: Any, settings_of: Callable[[str], Any]) -> str:
+    """The command line: with ``--record`` and every option where a part of the profile was run.
+
+    Args:
+        experiment: Its name on the command line.
+        settings: What was run.
+        settings_of: Profile → its settings.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from bmo.problems.sparse_coding.gaussian import settings_of
+        >>> command("some", replace(settings_of("page"), seeds=(0, 2)), settings_of)
+        'python -m bmo train some --profile page --seeds 0 2 --record'
+    """
+    whole = settings_of(settings.profile)
+    parts = [program(), "-m bmo train", experiment, "--profile", settings.profile]
+    for option, name in OPTIONS.items():
+        chosen: Iterable[Any] = getattr(settings, name)
+        if tuple(chosen) != tuple(getattr(whole, name)):
+            parts.append(" ".join([f"--{option}", *map(str, chosen)]))
+    return " ".join([*parts, *["--record"] * any(p.startswith("--") for p in parts[5:])])
+
+
+def program() -> str:
+    """What starts as many processes as there are now."""
+    count = parallel.world().size
+    return "python" if count == 1 else f"torchrun --standalone --nproc-per-node {count}"
