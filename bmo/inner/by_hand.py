@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from torch import Tensor
 
@@ -12,14 +12,24 @@ from bmo.gkm import GKM
 from bmo.inner.upper import Upper, upper_gradient
 from bmo.metric import Identity
 from bmo.operators.base import kernel_of
-from bmo.sets import Box, Nonnegative, Whole
+from bmo.sets import Box, Nonnegative, Set, Whole
 
-if TYPE_CHECKING:
-    from bmo.inner.loop import Inner
+
+class Loopable(Protocol):
+    """What is asked of a loop: its map, its set, and whether its steps are the book's."""
+
+    training_map: GKM
+    domain: Set
+    mu: float
+    fuse: bool
+
+    @property
+    def plain(self) -> bool:
+        """Whether the step is that of Algorithm 1, not one of a subclass."""
 
 
 def by_hand(
-    inner: Inner,
+    inner: Loopable,
     u: Tensor,
     upper: Upper,
     steps: Sequence[tuple[float, float, float]],
