@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,6 +21,7 @@ from bmo import Inner, cli, parallel, record, train
 from bmo.hypergradient import hypergradient
 from bmo.problems import sparse_coding as sc
 from bmo.problems.sparse_coding import pieces
+from bmo.problems.sparse_coding.benches import BENCHES
 from bmo.schedules import schedule
 
 PLAN = train.Plan(steps=20, rate=0.01, seed=3, warmup=3, clip=0.5, every=5)
@@ -147,8 +149,9 @@ def recorded(folder: Path) -> dict[str, float]:
     pictures = pieces.Pictures(bank, bank, {"one": image}, ["scikit-image/camera.png"])
     settings = sc.Settings("page", seeds=(0,), **TINY)  # type: ignore[arg-type]
     arguments = ["train", "sparse-coding", "--out", str(folder)]
+    bench = replace(BENCHES["sparse-coding"], settings_of=lambda profile: settings)
     with (
-        patch.object(cli, "settings_of", lambda profile: settings),
+        patch.dict(BENCHES, {"sparse-coding": bench}),
         patch.object(pieces, "load", lambda settings: pictures),
     ):
         codes = [cli.main(arguments), cli.main([*arguments, "--resume"])]

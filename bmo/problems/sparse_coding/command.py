@@ -99,16 +99,19 @@ def _train(options: argparse.Namespace, bench: Bench, settings: Any) -> None:
             for method in options.method or settings.methods:
                 if seed in settings.seeds_of(method):
                     part = pieces.result(noise, method, seed)
-                    for label, values in bench.values(part).items():
+                    # the others hold what is learned, not what was measured
+                    values = bench.values(part) if parallel.main_process() else {}
+                    for label, shown in values.items():
                         name = f"{noise} {method}{label} seed {seed}"
-                        _say(_summary(name, bench, settings.depths, values, part["seconds"]))
+                        _say(_summary(name, bench, settings.depths, shown, part["seconds"]))
     if any(asked.values()) and not options.record:
         _say(f"parts kept in {out}; a call without --noise, --method, --seeds writes the record")
         return
     path = bench.save(pieces, out)
-    shown = record.table(record.read(path), bench.down, "depth", where=bench.shown, style="plain")
-    _say(f"{bench.unit}\n{shown}")
-    _say(f"record: {path}")
+    if parallel.main_process():
+        found = record.read(path)
+        table = record.table(found, bench.down, "depth", where=bench.shown, style="plain")
+        _say(f"{bench.unit}\n{table}\nrecord: {path}")
 
 
 def _say(text: str) -> None:
