@@ -163,7 +163,8 @@ class _Run(torch.autograd.Function):
                 k += 1
         ctx.loop, ctx.values, ctx.anchor = loop, values, anchor
         ctx.starts, ctx.lengths, ctx.tape = starts, lengths, tape
-        ctx.versions = [t._version for t in inputs]
+        ctx.given = (ctx.starts[0], anchor, *values)
+        ctx.versions = [t._version for t in ctx.given]
         return u if k else u.clone()
 
     @staticmethod
@@ -202,11 +203,11 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 
 def require_unchanged(ctx: Any) -> None:
-    """Refuse a backward pass after a parameter was changed in place, as autograd does."""
-    if any(t._version != v for t, v in zip(ctx.values, ctx.versions, strict=True)):
+    """Refuse a backward pass after start or parameters were changed in place, as autograd does."""
+    if any(t._version != v for t, v in zip(ctx.given, ctx.versions, strict=True)):
         raise ConditionError(
-            "parameters that are unchanged between the loop and its backward pass",
-            "a parameter that was changed in place",
+            "a start and parameters that are unchanged between the loop and its backward pass",
+            "one that was changed in place",
             "call backward() before optimizer.step(), or run the loop again",
         )
 

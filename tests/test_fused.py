@@ -245,6 +245,10 @@ def test_a_second_backward_pass_and_a_changed_parameter() -> None:
         w.mul_(1.1)
     with pytest.raises(ConditionError, match="changed in place"):
         torch.autograd.grad(value, w)
+    again = upper(inner(u0, upper, K)).mean()
+    u0.add_(1)
+    with pytest.raises(ConditionError, match="changed in place"):
+        torch.autograd.grad(again, w)
 
 
 def test_no_gradient_no_tape_and_no_step() -> None:
