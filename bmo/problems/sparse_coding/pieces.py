@@ -32,20 +32,7 @@ _VALIDATION_SEED = 77
 
 
 class Pieces(Shelf[Settings]):
-    """The parts, computed when first asked for and kept in a folder.
-
-    Args:
-        settings: What to run.
-        folder: Where parts and checkpoints are kept.
-        resume: Use parts that are there already; otherwise only parts of this very process.
-        progress: Show bars (default: only in a terminal).
-    """
-
-    def __init__(
-        self, settings: Settings, folder: Path, resume: bool = False, progress: bool | None = None
-    ) -> None:
-        super().__init__(settings, folder, resume)
-        self.progress = progress
+    """The parts, computed when first asked for and kept on the shelf."""
 
     @cached_property
     def pictures(self) -> Pictures:

@@ -46,10 +46,18 @@ class Shelf(Generic[AnySettings]):
         settings: What they are made with.
         folder: Where they are kept.
         resume: Use parts that are there already; otherwise only parts of this very run.
+        progress: Show bars while a part is made (default: only in a terminal).
     """
 
-    def __init__(self, settings: AnySettings, folder: Path, resume: bool = False) -> None:
+    def __init__(
+        self,
+        settings: AnySettings,
+        folder: Path,
+        resume: bool = False,
+        progress: bool | None = None,
+    ) -> None:
         self.settings, self.folder, self.resume = settings, folder, resume
+        self.progress = progress
         self.made: set[str] = set()
 
     def relevant(self, name: str, known: dict[str, Any]) -> dict[str, Any]:

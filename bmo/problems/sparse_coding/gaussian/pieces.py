@@ -39,20 +39,7 @@ _TRAINING = ("alpha", "proximal", "mu", "s", "p", "steps", "batch", "rates", "nu
 
 
 class Pieces(Shelf[Settings]):
-    """The parts, computed when first asked for and kept in a folder.
-
-    Args:
-        settings: What to run.
-        folder: Where parts and checkpoints are kept.
-        resume: Use parts that are there already; otherwise only parts of this very process.
-        progress: Show bars (default: only in a terminal).
-    """
-
-    def __init__(
-        self, settings: Settings, folder: Path, resume: bool = False, progress: bool | None = None
-    ) -> None:
-        super().__init__(settings, folder, resume)
-        self.progress = progress
+    """The parts, computed when first asked for and kept on the shelf."""
 
     def relevant(self, name: str, known: dict[str, Any]) -> dict[str, Any]:
         """The settings that a part depends on; of ``mu``, ``s`` and ``alpha`` its own entry."""
