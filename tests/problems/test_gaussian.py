@@ -108,7 +108,7 @@ class TestDraws:
 
 
 class TestMethods:
-    @pytest.mark.parametrize("name", bench.LEARNED)
+    @pytest.mark.parametrize("name", bench.UNCONSTRAINED + bench.CERTIFIED)
     def test_the_loss_is_that_of_algorithm_1_written_out(self, name):
         model, A = contender(name)
         data = batch(A)

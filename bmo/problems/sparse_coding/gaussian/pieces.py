@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bmo import train
 from bmo.baselines import Unrolled
+from bmo.errors import TrainingError
 from bmo.problems.sparse_coding.gaussian.classical import RULES, choose, classical_method
 from bmo.problems.sparse_coding.gaussian.draws import (
     Data,
@@ -25,9 +26,16 @@ from bmo.problems.sparse_coding.gaussian.draws import (
     held_out,
     observe,
 )
-from bmo.problems.sparse_coding.gaussian.measuring import measure, validation_nmse
+from bmo.problems.sparse_coding.gaussian.measuring import ENDLESS, measure, validation_nmse
 from bmo.problems.sparse_coding.gaussian.methods import Contender, build
-from bmo.problems.sparse_coding.gaussian.settings import CERTIFIED, CLASSICAL, LEVELS, Settings
+from bmo.problems.sparse_coding.gaussian.networks import Network, network
+from bmo.problems.sparse_coding.gaussian.settings import (
+    CERTIFIED,
+    CLASSICAL,
+    LEVELS,
+    NETWORKS,
+    Settings,
+)
 from bmo.problems.sparse_coding.shelf import Part, Shelf
 from bmo.record import save_weights
 
@@ -36,6 +44,9 @@ _CHOICES = ("profile", "rows", "atoms", "density", "iterations", "validation", "
             "penalties", "scales", "relaxations", "ratios", "lengths")  # fmt: skip
 _TRAINING = ("alpha", "proximal", "mu", "s", "p", "steps", "batch", "rates", "number_rate",
              "search_steps", "warmup")  # fmt: skip
+_NETWORKS = ("percent", "most", "evaluations", "clip")
+#: More learned numbers than this are not carried in the repository, but kept in the folder alone.
+MANY = 1_000_000
 
 
 class Pieces(Shelf[Settings]):
@@ -47,10 +58,12 @@ class Pieces(Shelf[Settings]):
         parts = name.split(".")
         method = next((p for p in parts if p in CERTIFIED or p.startswith("ena-")), "")
         if method:
-            keys |= {*_TRAINING}
+            keys |= {*_TRAINING, *(_NETWORKS if method in NETWORKS else ())}
         if parts[0] not in ("choices", "rate"):
             keys |= {"test", "shifted", "shift_levels", "shift_densities", "perturbations",
                      "depths", "resolution"}  # fmt: skip
+        if parts[0] == "race":
+            keys |= {"targets", "raced"}
         found = {key: value for key, value in known.items() if key in keys}
         for key in ("mu", "s"):
             if key in found:
@@ -84,22 +97,34 @@ class Pieces(Shelf[Settings]):
             )
         return dict(part["chosen"])
 
-    def model(self, noise: str, method: str) -> Contender:
+    def model(self, noise: str, method: str) -> Contender | Network:
         """A fresh model of a learned method, at its start (the same for every seed)."""
         start = {name: found["nmse"] for name, found in self.choices(noise).items()}
-        return build(method, self.dictionary.to(self.dtype), start, self.settings)
+        A = self.dictionary.to(self.dtype)
+        if method in NETWORKS:
+            return network(method, A, start, noise, self.settings)
+        return build(method, A, start, self.settings)
 
     def fit(
-        self, noise: str, method: str, seed: int, rate: float, steps: int, folder: Path | None
-    ) -> tuple[Contender, list[float]]:
+        self,
+        noise: str,
+        method: str,
+        seed: int,
+        rate: float,
+        steps: int,
+        folder: Path | None,
+        resume: bool = False,
+    ) -> tuple[Contender | Network, list[float]]:
         """Hyper-train; the codes depend on the noise level, the seed and the step alone."""
+        free = method in NETWORKS
         model, s, A = self.model(noise, method), self.settings, self.dictionary.to(self.dtype)
 
         def sample(generator: torch.Generator) -> tuple[Tensor, Tensor]:
             fresh = observe(A, s.batch, s.density, LEVELS[noise], generator)
             return fresh.codes, fresh.observed
 
-        plan = train.Plan(steps, rate, seed=seed, warmup=min(s.warmup, steps // 2))
+        clip = s.clip if free else None
+        plan = train.Plan(steps, rate, seed=seed, warmup=min(s.warmup, steps // 2), clip=clip)
         label = f"{noise} {method} seed {seed} rate {rate:g}"
         losses = train.train(
             model,
@@ -107,8 +132,8 @@ class Pieces(Shelf[Settings]):
             sample,
             plan,
             folder,
-            self.resume,
-            optimizer(model, rate, s.number_rate),
+            self.resume or resume,
+            optimizer(model, rate, rate if free else s.number_rate),
             progress=self.progress,
             label=label,
         )
@@ -122,12 +147,22 @@ class Pieces(Shelf[Settings]):
             started, s, scores = time.monotonic(), self.settings, {}
             data = self.held_out(noise)
             for rate in s.rates:
-                model, _ = self.fit(noise, method, 0, rate, s.search_steps, None)
-                scores[rate] = validation_nmse(model.double().net, data, s.iterations)
+                scores[rate] = self.tried(noise, method, rate, data)
             best = min(scores, key=lambda r: scores[r])
             tried = {f"{r:g}": v for r, v in scores.items()}
             part = self.keep(name, started, lambda: {"rate": best, "tried": tried})
         return part
+
+    def tried(self, noise: str, method: str, rate: float, data: Data) -> float:
+        """The held-out error after a short run; a network may be lost at a high rate."""
+        try:
+            model, _ = self.fit(noise, method, 0, rate, self.settings.search_steps, None)
+        except TrainingError as problem:
+            if problem.required != train.FINITE:
+                raise
+            return ENDLESS
+        net = model.double().net
+        return validation_nmse(net, data, net.depth)
 
     def result(self, noise: str, method: str, seed: int) -> dict[str, Any]:
         """One trained and measured method."""
@@ -146,20 +181,26 @@ class Pieces(Shelf[Settings]):
             name, started, lambda: {**self.measured(name, model, noise, shifts), **trained}
         )
 
+    def classical(self, method: str, chosen: dict[str, Any]) -> Unrolled:
+        """A classical method with its frozen numbers."""
+        return classical_method(method, self.dictionary, chosen, self.settings.iterations)
+
     def frozen(self, noise: str, method: str, chosen: dict[str, Any]) -> Part:
         """A classical method with its frozen numbers, once for each rule of choice."""
         runs = {}
         for rule in RULES:
-            net = classical_method(method, self.dictionary, chosen[rule], self.settings.iterations)
+            net = self.classical(method, chosen[rule])
             runs[rule] = {"sets": self.test(net, noise, True), "products": net.products}
         return {"rules": runs, "parameters": 0}
 
-    def measured(self, name: str, model: Contender, noise: str, shifts: bool) -> Part:
+    def measured(self, name: str, model: Contender | Network, noise: str, shifts: bool) -> Part:
         """Write what was learned; measure on held-out codes, on the test set and its shifts."""
         learned = {k: p for k, p in model.named_parameters() if p.requires_grad}
-        digest = save_weights(learned, self.folder / f"{name}.safetensors")
+        many = sum(p.numel() for p in learned.values()) > MANY
+        path = self.folder / f"{name}.safetensors"
+        digest = None if many else save_weights(learned, path)
         model.double()
-        found = validation_nmse(model.net, self.held_out(noise), self.settings.iterations)
+        found = validation_nmse(model.net, self.held_out(noise), model.net.depth)
         return {
             "weights": digest,
             "held_out": found,
