@@ -64,8 +64,8 @@ def network(name: str, A: Tensor, start: dict[str, Any], noise: str, settings: S
         DomainError: Another name.
     """
     s, K, first = settings, settings.iterations, start["unh-ista"]["penalty"]
-    split = start["unh-ladmm"]
-    variance = deviation(s.density, *A.shape, LEVELS[noise]) ** 2
+    split, (m, n) = start["unh-ladmm"], A.shape
+    variance = deviation(s.density, m, n, LEVELS[noise]) ** 2
     made: dict[str, Callable[[], Unrolled]] = {
         "ena-lista": lambda: LISTA(A, K, first),
         "ena-lista-cp": lambda: LISTACP(A, K, first),
