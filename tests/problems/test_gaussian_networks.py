@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
@@ -134,6 +135,22 @@ class TestNetworks:
         r = r.nan_to_num(0.0)  # a code that stays zero does not move
         assert torch.allclose(found.residuals[1], r, rtol=1e-9, atol=0) and float(r.max()) > 1e-3
         assert found.share is None
+
+    @pytest.mark.parametrize("name", bench.NETWORKS)
+    def test_nan_as_ground_truth_changes_nothing_that_ran(self, name, monkeypatch):
+        model, A = made(name, seed=4)
+        data, seen = batch(A), []
+
+        def spy(codes, truth):
+            seen.append((codes, bool(truth.isnan().any())))
+            return torch.zeros(())
+
+        monkeypatch.setattr(bench.measuring, "nmse_db", spy)
+        for truth in (data.codes, torch.full_like(data.codes, math.nan)):
+            bench.measure(model.net, bench.Data(truth, data.observed), [1, 4, 16])
+        assert [unknown for _, unknown in seen] == [False] * 3 + [True] * 3
+        for (first, _), (second, _) in zip(seen[:3], seen[3:], strict=True):
+            assert torch.equal(first, second) and bool(torch.isfinite(first).all())
 
 
 class TestRaces:
