@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
@@ -135,6 +136,22 @@ class TestNetworks:
         assert torch.allclose(found.residuals[1], r, rtol=1e-9, atol=0) and float(r.max()) > 1e-3
         assert found.share is None
 
+    @pytest.mark.parametrize("name", bench.NETWORKS)
+    def test_nan_as_ground_truth_changes_nothing_that_ran(self, name, monkeypatch):
+        model, A = made(name, seed=4)
+        data, seen = batch(A), []
+
+        def spy(codes, truth):
+            seen.append((codes, bool(truth.isnan().any())))
+            return torch.zeros(())
+
+        monkeypatch.setattr(bench.measuring, "nmse_db", spy)
+        for truth in (data.codes, torch.full_like(data.codes, math.nan)):
+            bench.measure(model.net, bench.Data(truth, data.observed), [1, 4, 16])
+        assert [unknown for _, unknown in seen] == [False] * 3 + [True] * 3
+        for (first, _), (second, _) in zip(seen[:3], seen[3:], strict=True):
+            assert torch.equal(first, second) and bool(torch.isfinite(first).all())
+
 
 class TestRaces:
     def test_steps_are_those_at_which_the_error_first_falls_below(self):
@@ -157,12 +174,27 @@ class TestRaces:
 
     def test_seconds_are_the_least_of_some_runs_of_so_many_steps(self, monkeypatch):
         ticks = iter([0.0, 5.0, 10.0, 12.0, 20.0, 23.0])
-        monkeypatch.setattr(racing.time, "perf_counter", lambda: next(ticks))
+        monkeypatch.setattr(racing.time, "process_time", lambda: next(ticks))
         depths = []
         net = ISTA(torch.eye(2), 0.1)
         monkeypatch.setattr(net, "forward", lambda b, depth: depths.append(depth))
         assert racing.seconds_of(net, torch.ones(1, 2), 7) == 2.0
         assert depths == [7, 7, 7]
+
+    def test_a_training_step_is_timed_without_what_comes_before_the_first(
+        self, tmp_path, monkeypatch
+    ):
+        clock = [0.0]
+        parts = run(tmp_path)
+        assert racing.training_step(parts, "30db", "unh-ista") is None
+        parts.rate("30db", "ena-tista")
+
+        def fit(noise, method, seed, rate, steps, folder):
+            clock[0] += 100.0 + 0.25 * steps
+
+        monkeypatch.setattr(parts, "fit", fit)
+        monkeypatch.setattr(racing.time, "process_time", lambda: clock[0])
+        assert racing.training_step(parts, "30db", "ena-tista") == 0.25
 
 
 class TestParts:
@@ -176,9 +208,9 @@ class TestParts:
         with pytest.raises(TrainingError, match="another run"):
             again.result("30db", "ena-tista", 0)
         assert run(tmp_path, True, raced=3).result("30db", "ena-tista", 0) == kept["ena-tista"]
-        racing.raced(first, "30db", "gkm")
+        racing.costs(first, "30db", "gkm")
         with pytest.raises(TrainingError, match="another run"):
-            racing.raced(run(tmp_path, True, raced=3), "30db", "gkm")
+            racing.costs(run(tmp_path, True, raced=3), "30db", "gkm")
 
     def test_one_rate_for_all_numbers_of_a_network(self, tmp_path, monkeypatch):
         seen = {}
@@ -226,8 +258,9 @@ class TestRecord:
                 codes = list(net.iterates(data.observed[:7], 16))
             ends = [float(nmse_db(u, data.codes[:7])) for u in codes]
             assert steps == 1 + next(i for i, e in enumerate(ends) if e <= -1)
-            assert found.value(method=method, metric="seconds_to_target", target=-1.0) > 0
+            assert found.value(method=method, metric="core_seconds_to_target", target=-1.0) > 0
             assert found.select(method=method, metric="steps_to_target", target=-300.0) == []
+            assert found.value(method=method, metric="core_seconds_per_training_step") > 0
         rules = found.select(method="unh-ista", metric="steps_to_target")
         assert {r["setting"]["chosen_by"] for r in rules} == {"nmse", "f+g"}
 
@@ -239,7 +272,7 @@ class TestRecord:
         names = {key.split("/")[0] for key in weights}
         assert names == {"ena-tista", "gkm"}
         assert found.value(method="ena-lista-cp", metric="parameters") == 4 * (14 * 8 + 1)
-        assert found.select(method="ena-lista-cp", metric="seconds_to_target")
+        assert found.select(method="ena-lista-cp", metric="core_seconds_to_target")
         assert not (tmp_path / "30db.ena-lista-cp.seed0.safetensors").exists()
 
 

@@ -23,7 +23,7 @@ LARGE = "sparse-coding-gaussian.full.json"
 DEPTHS = (16, 64, 1000)
 RULES = {"nmse": ", by error", "f+g": ", by cost"}
 HEAD = ["method", *map(str, DEPTHS), "residual", "certificate"]
-COSTS = ["method", "products", "parameters", "training"]
+COSTS = ["method", "products", "parameters", "training", "its step"]
 LAYERS = "† 16 different layers; from then on the last one is repeated."
 LEVELS = {"30db": "Noise at 30 dB", "noiseless": "No noise"}
 
@@ -79,14 +79,16 @@ def costs(record: Record, noise: str) -> str:
     for where in methods(record, noise):
         products = record.value(metric="products_per_step", **where)
         learned = {"noise": noise, "method": where["method"]}
-        size, taken = (
-            record.select(metric=metric, **learned) for metric in ("parameters", "training_seconds")
+        size, taken, step = (
+            record.select(metric=metric, **learned)
+            for metric in ("parameters", "training_seconds", "core_seconds_per_training_step")
         )
         cells = [f"{size[0]['value']:,.0f}", f"{taken[0]['value']:.0f} s"] if size else ["0", "–"]
+        cells.append(f"{1000 * step[0]['value']:.0f} ms" if step else "–")
         for target in targets:
             steps, seconds = (
                 record.select(metric=f"{what}_to_target", target=target, **where)
-                for what in ("steps", "seconds")
+                for what in ("steps", "core_seconds")
             )
             way = "–"
             if steps:

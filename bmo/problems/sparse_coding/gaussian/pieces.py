@@ -64,7 +64,7 @@ class Pieces(Shelf[Settings]):
         if parts[0] not in ("choices", "rate"):
             keys |= {"test", "shifted", "shift_levels", "shift_densities", "perturbations",
                      "depths", "resolution"}  # fmt: skip
-        if parts[0] == "race":
+        if parts[0] == "costs":
             keys |= {"targets", "raced"}
         found = {key: value for key, value in known.items() if key in keys}
         for key in ("mu", "s"):

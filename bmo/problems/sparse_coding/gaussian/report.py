@@ -17,7 +17,7 @@ from bmo import parallel
 from bmo.problems.sparse_coding.asked import command
 from bmo.problems.sparse_coding.gaussian.draws import evaluation_sets
 from bmo.problems.sparse_coding.gaussian.pieces import MANY, Pieces
-from bmo.problems.sparse_coding.gaussian.racing import raced
+from bmo.problems.sparse_coding.gaussian.racing import costs
 from bmo.problems.sparse_coding.gaussian.settings import (
     CERTIFIED,
     CLASSICAL,
@@ -81,32 +81,26 @@ def rows_of(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
             rows.append(row(method, {**base, "set": name}, "diverged",
                             [r["diverged"] for r in results]))  # fmt: skip
         rows.append(row(method, base, "products_per_step", found[0]["products"]))
-    return rows + costs(parts) + races(pieces, parts) + differences(pieces, parts)
+    return rows + cost_rows(pieces, parts) + differences(pieces, parts)
 
 
-def costs(parts: Parts) -> list[dict[str, Any]]:
-    """Parameters and seconds of training of the learned methods."""
+def cost_rows(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
+    """Numbers, time of training, and the way to each error that a method reached (first seed)."""
     rows = []
     for (noise, method), found in parts.items():
+        setting, part = {"bench": "gaussian", "noise": noise}, costs(pieces, noise, method)
         if method in LEARNED:
-            setting = {"bench": "gaussian", "noise": noise}
             rows.append(row(method, setting, "parameters", found[0]["parameters"]))
-            seconds = [part["training_seconds"] for part in found]
+            seconds = [one["training_seconds"] for one in found]
             rows.append(row(method, setting, "training_seconds", seconds))
-    return rows
-
-
-def races(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
-    """Steps and seconds to each error that a method reached, for the first seed."""
-    rows = []
-    for noise, method in parts:
-        for rule, found in raced(pieces, noise, method).items():
-            for run in found:
-                setting = {"bench": "gaussian", "noise": noise, "target": run["target"],
-                           "codes": pieces.settings.raced}  # fmt: skip
-                setting |= {"chosen_by": rule} if rule else {}
-                rows.append(row(method, setting, "steps_to_target", run["steps"]))
-                rows.append(row(method, setting, "seconds_to_target", run["seconds"]))
+            step = part["training_step"]
+            rows.append(row(method, setting, "core_seconds_per_training_step", step))
+        for rule, race in part["races"].items():
+            for run in race:
+                at = {**setting, "target": run["target"], "codes": pieces.settings.raced}
+                at |= {"chosen_by": rule} if rule else {}
+                rows.append(row(method, at, "steps_to_target", run["steps"]))
+                rows.append(row(method, at, "core_seconds_to_target", run["seconds"]))
     return rows
 
 
