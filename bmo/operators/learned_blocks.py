@@ -19,7 +19,8 @@ from bmo.operators.learned_admm import LearnedSparseADMM, Solved
 class LearnedBlockADMM(LearnedSparseADMM):
     r"""The learned ADMM step with blocks in its metric.
 
-    As :class:`LearnedSparseADMM`, with :math:`Q = \mathrm{diag}(q) + \mathrm{blkdiag}(F_jF_j^\top)`.
+    As :class:`LearnedSparseADMM`, with
+    :math:`Q = \mathrm{diag}(q) + \mathrm{blkdiag}(F_jF_j^\top)`.
     The proof of the diagonal case asks nothing of Q but that it is symmetric and positive definite,
     which it is for every F. So the step is nonexpansive in
     :math:`H = \mathrm{blkdiag}(Q, \beta, \beta^{-1})`. Book: chapter 10.
