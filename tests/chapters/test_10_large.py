@@ -41,7 +41,7 @@ def test_every_certified_row_settles(large: Record) -> None:
             assert large.value(metric="diverged", **where) == 0
             assert large.value(metric="relative_residual", depth=1000, **where) <= 1e-8
             for depth in DEPTHS:
-                assert 0 < large.value(metric="bound_share", depth=depth, **where) < 0.1
+                assert large.value(metric="bound_share", depth=depth, **where) < 0.1
     assert large.value(method="ena-lista-tied", metric="diverged", set="trained") > 0.9
 
 
