@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import math
 
 import pytest
@@ -230,6 +231,44 @@ class TestParts:
     def test_a_rate_at_which_a_network_is_lost_loses_the_search(self, tmp_path):
         found = run(tmp_path, rates=(1e-3, 1e200), search_steps=3).rate("30db", "ena-lista-cp")
         assert found["rate"] == 1e-3 and found["tried"]["1e+200"] == 1e30
+
+    def test_a_rate_that_is_too_high_for_the_long_training_gives_way_to_the_next(
+        self, tmp_path, monkeypatch
+    ):
+        parts, asked = run(tmp_path, rates=(1e-4, 1e-3, 1e-2)), []
+        tried = {"0.0001": 10.0, "0.001": 9.0, "0.01": 8.0}
+        monkeypatch.setattr(parts, "rate", lambda noise, method: {"rate": 1e-2, "tried": tried})
+        kept = parts.fit
+
+        def fit(noise, method, seed, rate, steps, folder, resume=False):
+            asked.append((rate, folder.name))
+            if rate == 1e-2:
+                raise TrainingError(pieces.train.FINITE, "inf", "lower it")
+            return kept(noise, method, seed, rate, steps, folder, resume)
+
+        monkeypatch.setattr(parts, "fit", fit)
+        ends = iter([9.5, 11.0])  # behind its short run, so the last rate is left
+        monkeypatch.setattr(pieces, "held_out_error", lambda model, data: next(ends))
+        _, losses, rate = parts.trained("30db", "ena-tista", 0)
+        name = "30db.ena-tista.seed0"
+        assert asked == [(1e-2, name), (1e-3, f"{name}.rate0.001"), (1e-4, f"{name}.rate0.0001")]
+        assert rate == 1e-4 and len(losses) == 3
+        with pytest.raises(TrainingError):  # what has a certificate needs no second rate
+            parts.trained("30db", "gkm", 0)
+
+    def test_the_rate_that_was_taken_is_recorded_and_its_weights_are_found_again(self, tmp_path):
+        parts = run(tmp_path, methods=("ena-lista-cp",), seeds=(0,))
+        part = parts.rate("30db", "ena-lista-cp")
+        chosen, other = sorted(part["tried"], key=lambda r: part["tried"][r])
+        lower = {**part, "tried": {**part["tried"], chosen: -500.0}}  # no training gets there
+        (tmp_path / "rate.30db.ena-lista-cp.json").write_text(json.dumps(lower))
+        found = record.read(report.save(parts, tmp_path))
+        said = found.settings["chosen"]["30db"]["learning rate of each seed, where it is another"]
+        assert said == {"ena-lista-cp": {"0": float(other)}}
+        net = racing.runners(parts, "30db", "ena-lista-cp")[""]
+        file = tmp_path / "30db.ena-lista-cp.seed0.safetensors"
+        weights = record.load_weights(file, record.store.sha256_of(file))
+        assert torch.equal(weights["net.W.3"], net.W[3].detach())
 
     def test_another_fault_of_a_short_run_is_told(self, tmp_path, monkeypatch):
         def fail(*args, **rest):

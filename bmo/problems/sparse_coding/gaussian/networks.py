@@ -1,7 +1,8 @@
 r"""The networks of the literature in the bench: layers of their own, or an equilibrium. Class ENA.
 
 Book: chapter 10. All layers are trained at once, on the code that the last one returns, with one
-learning rate for all parameters. The papers of LISTA-CP, ALISTA and TISTA train layer after layer,
+learning rate for all parameters; where that is too high for a long training, with the next best.
+The papers of LISTA-CP, ALISTA and TISTA train layer after layer,
 and that of D-LADMM on the sum over all layers; here every method has the same objective, the same
 codes and the same number of steps.
 
@@ -30,6 +31,7 @@ class Network(nn.Module):
         net: The network.
 
     Example:
+        >>> import torch
         >>> model = Network("ena-lista-cp", LISTACP(torch.eye(2), depth=3, penalty=1.0))
         >>> float(model.loss((torch.tensor([[3.0, 0.0]]), torch.tensor([[3.0, 0.5]]))).detach())
         0.5

@@ -7,6 +7,7 @@ settings alone, so parts may be computed by several processes, in any order.
 
 from __future__ import annotations
 
+import copy
 import time
 from functools import cached_property
 from pathlib import Path
@@ -163,8 +164,31 @@ class Pieces(Shelf[Settings]):
             if problem.required != train.FINITE:
                 raise
             return ENDLESS
-        net = model.double().net
-        return validation_nmse(net, data, net.depth)
+        return held_out_error(model, data)
+
+    def trained(
+        self, noise: str, method: str, seed: int, resume: bool = False
+    ) -> tuple[Contender | Network, list[float], float]:
+        """Hyper-train at the rate that was chosen; return that rate, too.
+
+        A network that is lost in the long training, or ends it behind its own short run, has taken
+        too high a rate. It takes the next best one.
+        """
+        name, part = f"{noise}.{method}.seed{seed}", self.rate(noise, method)
+        scores = {float(rate): score for rate, score in part["tried"].items()}
+        rates = sorted(scores, key=lambda rate: scores[rate])[: None if method in NETWORKS else 1]
+        steps, data = self.settings.steps, self.held_out(noise)
+        for rate in rates:
+            folder = self.folder / (name if rate == rates[0] else f"{name}.rate{rate:g}")
+            try:
+                model, losses = self.fit(noise, method, seed, rate, steps, folder, resume)
+            except TrainingError as problem:
+                if problem.required != train.FINITE or rate == rates[-1]:
+                    raise
+                continue
+            if rate == rates[-1] or held_out_error(model, data) <= scores[rate]:
+                break
+        return model, losses, rate
 
     def result(self, noise: str, method: str, seed: int) -> dict[str, Any]:
         """One trained and measured method."""
@@ -175,9 +199,11 @@ class Pieces(Shelf[Settings]):
         if method in CLASSICAL:
             chosen, started = self.choices(noise)[method], time.monotonic()
             return self.keep(name, started, lambda: self.frozen(noise, method, chosen))
-        rate, started = self.rate(noise, method)["rate"], time.monotonic()
-        model, losses = self.fit(noise, method, seed, rate, self.settings.steps, self.folder / name)
-        trained = {"losses": losses, "training_seconds": time.monotonic() - started}
+        self.rate(noise, method)
+        started = time.monotonic()
+        model, losses, rate = self.trained(noise, method, seed)
+        seconds = time.monotonic() - started
+        trained = {"losses": losses, "training_seconds": seconds, "rate": rate}
         shifts = seed == self.settings.seeds[0]
         return self.keep(
             name, started, lambda: {**self.measured(name, model, noise, shifts), **trained}
@@ -217,6 +243,12 @@ class Pieces(Shelf[Settings]):
         sets = evaluation_sets(self.dictionary, noise, s)
         chosen = {n: d for n, d in sets.items() if shifts or n == "trained"}
         return {name: measure(net, d, s.depths, s.resolution) for name, d in chosen.items()}
+
+
+def held_out_error(model: Contender | Network, data: Data) -> float:
+    """NMSE in dB at the trained depth, in float64; the model stays as it is."""
+    net = copy.deepcopy(model).double().net
+    return validation_nmse(net, data, net.depth)
 
 
 def optimizer(model: torch.nn.Module, rate: float, number_rate: float) -> torch.optim.Adam:

@@ -83,13 +83,8 @@ def runners(pieces: Pieces, noise: str, method: str) -> dict[str, Unrolled]:
     if method in CLASSICAL:
         chosen = pieces.choices(noise)[method]
         return {rule: pieces.classical(method, chosen[rule]) for rule in RULES}
-    s, seed = pieces.settings, pieces.settings.seeds[0]
-    rate, folder = (
-        pieces.rate(noise, method)["rate"],
-        pieces.folder / f"{noise}.{method}.seed{seed}",
-    )
     # the last checkpoint is that of the finished training
-    model, _ = pieces.fit(noise, method, seed, rate, s.steps, folder, resume=True)
+    model, _, _ = pieces.trained(noise, method, pieces.settings.seeds[0], resume=True)
     return {"": model.double().net}
 
 

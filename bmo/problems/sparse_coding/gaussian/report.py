@@ -147,9 +147,19 @@ def chosen(pieces: Pieces) -> dict[str, Any]:
                 m: pieces.rate(noise, m)["tried"] for m in learned
             },
             "learning rate": {m: pieces.rate(noise, m)["rate"] for m in learned},
+            "learning rate of each seed, where it is another": {
+                m: rates for m in learned if (rates := others(pieces, noise, m))
+            },
         }
         for noise in s.noises
     }
+
+
+def others(pieces: Pieces, noise: str, method: str) -> dict[str, float]:
+    """Seed → rate of training, where the rate that was chosen turned out to be too high."""
+    chosen, seeds = pieces.rate(noise, method)["rate"], pieces.settings.seeds_of(method)
+    used = {f"{k}": pieces.result(noise, method, k).get("rate", chosen) for k in seeds}
+    return {seed: rate for seed, rate in used.items() if rate != chosen}
 
 
 def save(pieces: Pieces, folder: Path) -> Path:
