@@ -42,7 +42,13 @@ def test_what_each_number_does(shown: Record) -> None:
         error(shown, panel, "identity", d) - error(shown, panel, "diagonal", d)
         for d in ("K", "1000")
     ]
-    assert gains[0] > 0.1
+    assert gains[0] > 0.9 and 0.1 < gains[1] < 0.3
+    # with the ADMM step neither a learned diagonal nor blocks help in a short training
+    for sign in ("= 0", "> 0"):
+        for depth in ("K", "1000"):
+            kinds = ("identity", "diagonal", "blocks")
+            found = [error(shown, f"metric, ADMM, mu {sign}", kind, depth) for kind in kinds]
+            assert -0.3 < found[0] - found[1] < 0 and abs(found[1] - found[2]) < 0.02
     # what is not moved is the same training: one number in four panels
     same = {error(shown, p, v) for p, v in (("mu", "0.3"), ("alpha", "0.9"), ("s", "1"))}
     assert len({round(x, 9) for x in same | {error(shown, "K", "16")}}) == 1
@@ -55,7 +61,10 @@ def test_the_search_for_bmo_h(shown: Record) -> None:
     best = min(found, key=lambda r: r["value"])["setting"]["value"]
     (chosen,) = shown.select(metric="nmse_db", panel="bmo-h, tuned", set="test", depth="K")
     assert chosen["setting"]["value"] == best
-    assert chosen["value"] < error(shown, "bmo-h", best) - 0.5  # it was trained for longer
+    # a longer training makes it worse, at both depths, as the page says
+    assert chosen["value"] > error(shown, "bmo-h", best) + 0.4
+    long = error(shown, "bmo-h, tuned", best, "1000")
+    assert long > error(shown, "bmo-h", best, "1000") + 2
 
 
 def test_a_case_gives_its_numbers_again(shown: Record) -> None:

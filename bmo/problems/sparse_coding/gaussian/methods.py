@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bmo.baselines import CoupledLISTA, Repeated, TiedLISTA, Unrolled
+from bmo.baselines import CoupledLISTA, Repeated, TiedLISTA
 from bmo.errors import DomainError
 from bmo.gkm import GKM
 from bmo.inner import AnchoredInner, Inner
@@ -127,7 +127,7 @@ class Contender(nn.Module):
         return upper(inner(self.start(observed), upper, self.iterations)).mean()
 
     @property
-    def net(self) -> Unrolled:
+    def net(self) -> Repeated:
         """The method as it is tested: T alone from zero, sharing the parameters."""
         read = getattr(self.operator, "code", None)
         return Repeated(self.map, self.size, self.name, self.products, self.iterations, read)
@@ -164,7 +164,7 @@ class Piloted(Contender):
         return upper(self.loop(T, **self.inner)(found.points[-1], upper, left)).mean()
 
     @property
-    def net(self) -> Unrolled:
+    def net(self) -> Repeated:
         return PilotedRun(self.pilot, super().net)
 
 
