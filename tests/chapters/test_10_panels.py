@@ -26,7 +26,9 @@ def shown() -> Record:
 
 
 def error(shown: Record, panel: str, value: str, depth: str = "K", where: str = "test") -> float:
-    return shown.value(metric="nmse_db", panel=panel, value=value, depth=depth, set=where)
+    rows = shown.select(metric="nmse_db", panel=panel, depth=depth, set=where)
+    (row,) = (r for r in rows if r["setting"]["value"] == value)
+    return float(row["value"])
 
 
 def test_what_each_number_does(shown: Record) -> None:
