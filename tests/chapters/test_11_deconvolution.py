@@ -152,8 +152,8 @@ def test_it_always_converges() -> None:
     T, q = bmo.GKM(D, 0.5), D.data.factor
     u, v = 10 * torch.randn(2, 200, *EVENT)
     ratio = T.metric.norm(T(u) - T(v)) / T.metric.norm(u - v)
-    assert float(ratio.max()) <= 0.5 + 0.5 * q
-    one, two = (T.iterate(start, 5000, tol=1e-11).value for start in (u[0], v[0]))
+    assert float(ratio.detach().max()) <= 0.5 + 0.5 * q
+    one, two = (T.iterate(start, 3000, tol=1e-10).value for start in (u[0], v[0]))
     assert torch.allclose(one, two, atol=1e-7)  # one fixed point, from every start
 
     stripes = 0.1 * (-1.0) ** torch.arange(8)
