@@ -70,7 +70,8 @@ class CertifiedPotential(Preparing):
         width: Channels between the blocks, at least channels * stride**2 (the default).
         guide: Channels of the guide; 0 for none.
         guide_widths: Widths of the guide's network (:class:`UBody`).
-        parts: Which of ``"threshold"`` (always), ``"mask"`` and ``"bias"`` are learned.
+        parts: ``"threshold"`` (always), and ``"mask"`` or ``"bias"`` where they are wanted: without
+            them m = 1 and c = 0. They cost memory, and slow the training down at first.
         firm: Blocks with the factor 1 instead of 2; each is then firmly nonexpansive.
         averaged: a in (0, 1]; :math:`D = (1-a)I + aN`, N the chain of the blocks.
         sigma: Noise level before any is bound.
@@ -105,7 +106,7 @@ class CertifiedPotential(Preparing):
         width: int | None = None,
         guide: int = 0,
         guide_widths: Sequence[int] = (24, 32),
-        parts: Sequence[str] = tuple(START),
+        parts: Sequence[str] = ("threshold",),
         firm: bool = False,
         averaged: float = 1.0,
         sigma: float = 0.05,
