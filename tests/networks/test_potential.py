@@ -167,8 +167,7 @@ def test_one_preparation_a_loop_and_gradients_to_the_guide() -> None:
     u.square().sum().backward()
     for p in (*D.parameters(), guide):
         assert p.grad is not None and bool(torch.isfinite(p.grad).all())
-    assert float(D.maps.network.head.weight.grad.abs().max()) > 0
-    assert float(guide.grad.abs().max()) > 0
+        assert float(p.grad.abs().max()) > 0
 
 
 def test_batches_equal_single_images() -> None:
