@@ -32,6 +32,9 @@ class Schedule:
         weight: w.
         turns: Turn or flip the image before the denoiser, another way at each step, and back
             after it.
+
+    Raises:
+        DomainError: No step, or a number that is not positive.
     """
 
     steps: int
@@ -39,6 +42,11 @@ class Schedule:
     last: float | None
     weight: float
     turns: bool = False
+
+    def __post_init__(self) -> None:
+        last = self.first if self.last is None else self.last
+        if self.steps < 1 or not min(self.first, last, self.weight) > 0:
+            raise DomainError("steps, levels and weight > 0", f"{self}", "raise it", self)
 
     def levels(self, sigma: Level) -> list[Tensor]:
         r""":math:`\sigma_n` on the scale of the image.
@@ -58,8 +66,27 @@ class Schedule:
 
 #: Zhang, Li, Zuo, Zhang, Van Gool, Timofte, IEEE TPAMI 44(10), 2022: eight steps.
 DPIR = Schedule(steps=8, first=49, last=None, weight=0.23, turns=True)
-#: Zhang, Zuo, Gu, Zhang, CVPR 2017: thirty steps.
+#: Zhang, Zuo, Gu, Zhang, CVPR 2017: thirty steps, ending at level 13 in their program.
 IRCNN = Schedule(steps=30, first=49, last=13, weight=1 / 3)
+
+
+def stationary(level: float, weight: float, steps: int = 60) -> Schedule:
+    r"""The same level in every step: plug-and-play as a fixed-point iteration.
+
+    Then :math:`z^{n+1} = T(z^n)` with :math:`T = N(\cdot; s) \circ \prox_{\tau f}`,
+    :math:`f = \tfrac12\|k * u - b\|^2` and :math:`\tau = 1/\rho = s^2/(w\sigma^2)`. T is
+    nonexpansive if N is; of the denoisers here that is not known, so nothing is promised.
+
+    Args:
+        level: s, in units of 1/255.
+        weight: w.
+        steps: How many.
+
+    Example:
+        >>> [round(float(s) * 255, 6) for s in stationary(10, 0.3, steps=2).levels(0.01)]
+        [10.0, 10.0]
+    """
+    return Schedule(steps, level, level, weight)
 
 
 class Scheduled:
@@ -69,7 +96,7 @@ class Scheduled:
         u^n &= \operatorname*{argmin}_u \|k * u - b\|^2 + \rho_n\|u - z^n\|^2, \\
         z^{n+1} &= N(u^n; \sigma_n), \qquad z^0 = b
 
-    The result is :math:`z^N`. The steps differ, so there is no fixed point to converge to.
+    The result is :math:`z^N`.
 
     Args:
         denoiser: N.
@@ -105,11 +132,12 @@ class Scheduled:
     @torch.no_grad()
     def iterates(self, b: Tensor, symbol: Tensor, sigma: Level) -> Iterator[Tensor]:
         """:math:`z^1, z^2, ...`; see :meth:`restore`."""
-        spectrum, noise = require_data(b, symbol, sigma), torch.as_tensor(sigma)
+        spectrum = require_data(b, symbol, sigma)
+        noise = torch.as_tensor(sigma, dtype=b.dtype, device=b.device)
         z = b
         for n, level in enumerate(self.schedule.levels(sigma)):
             level = level.to(b)
-            rho = self.schedule.weight * (noise.to(b) / level) ** 2
+            rho = self.schedule.weight * (noise / level) ** 2
             u = data_step(z, spectrum, symbol, rho)
             way = n % 8 if self.schedule.turns else 0
             z = turn_back(self.denoiser(turn(u, way), level), way)

@@ -1,4 +1,4 @@
-r"""A small network whose noise estimate was trained to be 1-Lipschitz. Class ENA."""
+r"""A small network of four layers for one noise level. Class ENA."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ LEVELS = (5, 15, 40)
 class SimpleCNN(Denoiser):
     r"""Four convolutions without bias that give the noise: :math:`N(u) = u - R(u)`.
 
-    In training the layers of R were kept near norm 1 (real spectral normalisation), so that R,
-    the noise, is nearly 1-Lipschitz. That does not make N nonexpansive: :math:`R = -I` would be
-    allowed, and then :math:`N = 2I`. The net is made for one level; the level given is ignored.
-    The channels of a colour image are denoised one by one.
+    These are the weights that were trained without a constraint. The condition of the source,
+    that R be 1-Lipschitz, is for other weights (their names begin with ``RealSN``); here the
+    derivative of R has norms near 2. Nor would the condition make N nonexpansive: :math:`R = -I`
+    fulfils it, and then :math:`N = 2I`. The net is made for one level; the level given is
+    ignored. The channels of a colour image are denoised one by one.
 
     Source: Ryu, Liu, Wang, Chen, Wang, Yin, "Plug-and-Play Methods Provably Converge with
     Properly Trained Denoisers", ICML 2019.
