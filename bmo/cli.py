@@ -18,8 +18,8 @@ from bmo import record
 from bmo.bench import command as bench
 from bmo.errors import BMOError, TrainingError
 from bmo.performance import experiment as certificates
+from bmo.problems import command as training
 from bmo.problems.sparse_coding import METHODS, NOISES, measuring, settings_of
-from bmo.problems.sparse_coding import command as training
 from bmo.problems.sparse_coding.pictures import load
 from bmo.problems.sparse_coding.trained import trained
 
