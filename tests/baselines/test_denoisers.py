@@ -46,10 +46,12 @@ def by_scipy(x, layers, dilations):
         bias = np.zeros(len(kernels)) if layer.bias is None else layer.bias.numpy()
         wide = np.zeros((*kernels.shape[:2], 2 * d + 1, 2 * d + 1))
         wide[..., ::d, ::d] = kernels
-        x = np.stack([
-            sum(correlate(a, k, mode="constant") for a, k in zip(x, out, strict=True)) + c
-            for out, c in zip(wide, bias, strict=True)
-        ])
+        x = np.stack(
+            [
+                sum(correlate(a, k, mode="constant") for a, k in zip(x, out, strict=True)) + c
+                for out, c in zip(wide, bias, strict=True)
+            ]
+        )
         x = np.maximum(x, 0) if at < len(layers) - 1 else x
     return x
 
@@ -134,8 +136,10 @@ def keras_file(path, layers):
         root = store.create_group("model_weights")
         names = []
         for k, (kernel, bias) in enumerate(layers):
-            for name, values in ((f"c{k}", {"kernel:0": kernel.permute(2, 3, 1, 0), "bias:0": bias}),
-                                 (f"relu{k}", {})):
+            for name, values in (
+                (f"c{k}", {"kernel:0": kernel.permute(2, 3, 1, 0), "bias:0": bias}),
+                (f"relu{k}", {}),
+            ):
                 group = root.create_group(name)
                 for key, value in values.items():
                     group[f"{name}/{key}"] = value.numpy()
@@ -311,9 +315,9 @@ def test_the_denoiser_sees_all_eight_symmetries():
     net = Scaling()
     shapes = [tuple(net.seen.shape[-2:]) for _ in Scheduled(net, DPIR).iterates(B, SYMBOL, 0.01)]
     assert set(shapes) == {(4, 6), (6, 4)}
-    assert {tuple(net.seen.shape[-2:]) for _ in Scheduled(net, IRCNN).iterates(B, SYMBOL, 0.01)} == {
-        (4, 6)
-    }
+    assert {
+        tuple(net.seen.shape[-2:]) for _ in Scheduled(net, IRCNN).iterates(B, SYMBOL, 0.01)
+    } == {(4, 6)}
 
 
 def test_the_stationary_scheme_reaches_the_fixed_point_of_its_map():

@@ -34,9 +34,7 @@ class Denoiser(nn.Module, ABC):
 
     def layers(self, shapes: Sequence[tuple[int, int]], bias: bool = True) -> nn.ModuleList:
         """Convolutions 3×3 with these channels in and out."""
-        found = nn.ModuleList(
-            [nn.Conv2d(a, b, 3, padding=1, bias=bias) for a, b in shapes]
-        )
+        found = nn.ModuleList([nn.Conv2d(a, b, 3, padding=1, bias=bias) for a, b in shapes])
         return found.requires_grad_(False)
 
     @abstractmethod

@@ -90,8 +90,6 @@ class IRCNNGray(Denoiser):
         flat = u.reshape(-1, 1, *u.shape[-2:])
         x, layers = flat, self.nets[names[0]]
         for at, (layer, dilation) in enumerate(zip(layers, DILATIONS, strict=True)):
-            x = functional.conv2d(
-                x, layer.weight, layer.bias, padding=dilation, dilation=dilation
-            )
+            x = functional.conv2d(x, layer.weight, layer.bias, padding=dilation, dilation=dilation)
             x = functional.relu(x) if at < len(DILATIONS) - 1 else x
         return (flat - x).reshape(u.shape)
