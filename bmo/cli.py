@@ -1,5 +1,4 @@
-"""The command line, ``python -m bmo``: train, evaluate, bench, peers, certificates,
-records.
+"""The command line, ``python -m bmo``: train, evaluate, bench, peers, certificates, records.
 
 Every mistake ends in one line that says what is required, what was given and what to do, and
 in exit code 2. An interrupted training exits with 130 and can be resumed.

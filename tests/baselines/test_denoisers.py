@@ -1,4 +1,4 @@
-"""The denoisers against scipy's convolutions, their files, and restoration with linear denoisers."""
+"""Denoisers against scipy's convolutions, their files, and restoration with linear denoisers."""
 
 import importlib
 from itertools import pairwise
@@ -21,7 +21,6 @@ from bmo.baselines.denoisers import (
     ffdnet,
     ircnn,
     reading,
-    simple,
     stationary,
 )
 from bmo.baselines.denoisers.base import fill

@@ -50,8 +50,7 @@ class FFDNet(Denoiser):
         hidden, count = SIZES[channels]
         self.channels = channels
         ends = (4 * channels + 1, *[hidden] * (count - 1), 4 * channels)
-        layers = self.layers(list(zip(ends, ends[1:], strict=False)))
-        self.convolutions = layers.to(memory_format=torch.channels_last)
+        self.convolutions = self.layers(list(zip(ends, ends[1:], strict=False)))
 
     @classmethod
     def pretrained(cls, channels: int = 3) -> FFDNet:

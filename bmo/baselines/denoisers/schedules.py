@@ -125,8 +125,8 @@ class Scheduled:
             DomainError: A noise level that is not positive.
         """
         z = b
-        for z in self.iterates(b, symbol, sigma):
-            pass
+        for new in self.iterates(b, symbol, sigma):
+            z = new
         return z
 
     @torch.no_grad()

@@ -160,7 +160,7 @@ class Pieces(Shelf[Settings]):
     def observation(
         self, image: Tensor, kernel: int, percent: float, seed: int
     ) -> tuple[Tensor, Tensor]:
-        """b and the symbol of the kernel, in float32."""
+        """The observation and the symbol of the kernel, in float32."""
         k = levin()[kernel]
         symbol = symbol_of(k, (image.shape[-2], image.shape[-1])).to(torch.complex64)
         return observe(image, k, percent, seed)[None].float(), symbol

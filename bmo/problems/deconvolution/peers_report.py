@@ -174,7 +174,7 @@ def run(options: argparse.Namespace) -> None:
         best, last = max(part["psnr"]), part["psnr"][-1]
         print(f"{case}: PSNR at best {best:.2f}, at last {last:.2f} dB", flush=True)
     path = save(pieces, out)
-    shown = {"metric": "psnr", "side": s.side, "test": None}
+    wanted = {"metric": "psnr", "side": s.side, "test": None}
     down, across = ("method", "depth"), ("sigma_percent", "image")
-    print(table(read(path), down, across, where=shown, style="plain"))
+    print(table(read(path), down, across, where=wanted, style="plain"))
     print(f"record: {path}")
