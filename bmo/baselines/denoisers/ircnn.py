@@ -3,6 +3,7 @@ r"""IRCNN: 25 dilated networks, one for every second noise level. Class ENA."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -60,9 +61,9 @@ class IRCNNGray(Denoiser):
             DataError: No package h5py, or a file is missing or altered.
         """
         net = cls(nets)
-        for k, layers in net.nets.items():
+        for k in net.nets:
             file = f"ircnn_gray/net{k}.hdf5"
-            fill(layers, keras_layers(locate(file)), file)
+            fill(net.layers_of(k), keras_layers(locate(file)), file)
         return net
 
     def net_of(self, sigma: float) -> str:
@@ -81,6 +82,10 @@ class IRCNNGray(Denoiser):
             raise DomainError(f"net {k} for level {sigma:.4g}", "not made", "make it too", sigma)
         return k
 
+    def layers_of(self, k: str) -> nn.ModuleList:
+        """The convolutions of one net."""
+        return cast(nn.ModuleList, self.nets[k])
+
     def estimate(self, u: Tensor, sigma: Tensor) -> Tensor:
         names = [self.net_of(level) for level in sigma.flatten().tolist()]
         if len(set(names)) > 1:
@@ -88,7 +93,7 @@ class IRCNNGray(Denoiser):
                 [self.estimate(a[None], b[None]) for a, b in zip(u, sigma, strict=True)]
             )
         flat = u.reshape(-1, 1, *u.shape[-2:])
-        x, layers = flat, self.nets[names[0]]
+        x, layers = flat, self.layers_of(names[0])
         for at, (layer, dilation) in enumerate(zip(layers, DILATIONS, strict=True)):
             x = functional.conv2d(x, layer.weight, layer.bias, padding=dilation, dilation=dilation)
             x = functional.relu(x) if at < len(DILATIONS) - 1 else x
