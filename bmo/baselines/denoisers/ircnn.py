@@ -95,6 +95,7 @@ class IRCNNGray(Denoiser):
         flat = u.reshape(-1, 1, *u.shape[-2:])
         x, layers = flat, self.layers_of(names[0])
         for at, (layer, dilation) in enumerate(zip(layers, DILATIONS, strict=True)):
-            x = functional.conv2d(x, layer.weight, layer.bias, padding=dilation, dilation=dilation)
+            conv = cast(nn.Conv2d, layer)
+            x = functional.conv2d(x, conv.weight, conv.bias, padding=dilation, dilation=dilation)
             x = functional.relu(x) if at < len(DILATIONS) - 1 else x
         return (flat - x).reshape(u.shape)
