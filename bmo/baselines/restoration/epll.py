@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -12,6 +11,7 @@ from bmo.baselines.restoration.base import Restorer, require_positive, require_s
 from bmo.baselines.restoration.mixture import PatchMixture
 from bmo.baselines.restoration.wiener import Wiener
 from bmo.errors import ConditionError
+
 
 class EPLL(Restorer):
     r"""Maximum of the mean log-likelihood of all patches, by half-quadratic splitting.
@@ -33,7 +33,7 @@ class EPLL(Restorer):
     Args:
         mixture: The prior of patches with their mean removed.
         betas: :math:`\beta`, one for each step, rising.
-        stride: Distance of the patches; divides the sides of the image, and p.
+        stride: Distance of the patches, p/2 by default; divides the sides of the image, and p.
 
     Raises:
         ConditionError: No step, or a stride that does not divide p.
@@ -55,15 +55,16 @@ class EPLL(Restorer):
         self,
         mixture: PatchMixture,
         betas: Sequence[float] = (50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0),
-        stride: int = 1,
+        stride: int | None = None,
     ) -> None:
         super().__init__()
-        self.mixture, self.betas, self.stride = mixture, tuple(betas), stride
+        self.mixture, self.betas = mixture, tuple(betas)
         self.side = round(mixture.values.shape[-1] ** 0.5)
+        self.stride = self.side // 2 if stride is None else stride
         require_steps(len(self.betas))
         for beta in self.betas:
             require_positive(beta=beta)
-        if stride < 1 or self.side % stride:
+        if self.stride < 1 or self.side % self.stride:
             raise ConditionError(f"a stride that divides {self.side}", f"{stride}", "1", stride)
 
     def forward(self, b: Tensor, symbol: Tensor, sigma: Tensor) -> Tensor:

@@ -56,10 +56,10 @@ class TotalVariation(Restorer):
 
     def __init__(
         self,
-        low: float = 1e-3,
-        high: float = 6e-3,
+        low: float = 1.5e-3,
+        high: float = 7e-3,
         coupled: bool = True,
-        ratio: float = 30.0,
+        ratio: float = 20.0,
         steps: int = 100,
     ) -> None:
         super().__init__()

@@ -233,14 +233,14 @@ class WaveletPrior(Restorer):
 
     def __init__(
         self,
-        low: float = 0.01,
-        high: float = 0.02,
-        pull_low: float = 0.02,
-        pull_high: float = 0.06,
+        low: float = 0.008,
+        high: float = 0.01,
+        pull_low: float = 0.2,
+        pull_high: float = 0.6,
         wavelet: str = "sym4",
         levels: int = 4,
-        shifts: int = 8,
-        steps: int = 60,
+        shifts: int = 4,
+        steps: int = 30,
     ) -> None:
         super().__init__()
         require_positive(low=low, high=high, pull_low=pull_low, pull_high=pull_high)

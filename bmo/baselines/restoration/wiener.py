@@ -34,7 +34,7 @@ class Wiener(Restorer):
 
     name = "unh-wiener"
 
-    def __init__(self, power: float = 5e-4, decay: float = 2.4) -> None:
+    def __init__(self, power: float = 2.2e-4, decay: float = 2.49) -> None:
         super().__init__()
         require_positive(power=power)
         if decay != 0:
