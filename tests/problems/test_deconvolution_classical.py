@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from bmo.baselines.restoration import FDN, Wiener
+from bmo.baselines.restoration import FDN, PatchMixture, Wiener
 from bmo.data import files, kernels, load_image
-from bmo.problems.deconvolution import classical, fitting
+from bmo.problems.deconvolution import classical, fitting, protocol
 from bmo.record import find, read
 
 CLASSES = {"unh-wiener", "unh-wavelets", "unh-tv", "unh-epll", "ena-fdn"}
@@ -63,6 +63,29 @@ def test_training_lowers_the_error_and_repeats_itself():
     with torch.no_grad():
         before, after = trained(0)(b, symbols, sigma), net(b, symbols, sigma)
     assert float((after - u).square().mean()) < 0.9 * float((before - u).square().mean())
+
+
+@pytest.mark.parametrize("sigma", fitting.LEVELS)
+def test_candidates_are_compared_on_the_same_observations(sigma):
+    found = fitting.compare(squares(2, 64), sigma, side=64)
+    assert len(found) == 7
+    clean, b, symbols, noise = fitting.held_out(squares(2, 64), sigma, side=64)
+    name, method = next(iter(fitting.candidates(sigma).items()))
+    expected = protocol.score(method.restore(b, symbols, noise), clean).mean()
+    assert found[name] == float(expected)
+    assert len(set(found.values())) > 5
+
+
+def test_the_command_keeps_a_mixture_and_a_network(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(fitting, "pictures", lambda held: squares(2, 256))
+    monkeypatch.setattr(fitting, "compare", lambda found, sigma: {"tv": 1.0})
+    mixture = PatchMixture(torch.ones(1), torch.eye(64)[None])
+    monkeypatch.setattr(fitting, "fit_mixture", lambda: mixture)
+    monkeypatch.setattr(fitting, "train_network", lambda net, found, steps, say: net)
+    fitting.main(tmp_path)
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert kept == [f"deconvolution-classical.full.{name}.safetensors" for name in ("epll", "fdn")]
+    assert "spectrum" in capsys.readouterr().out
 
 
 def test_rows_have_the_shape_of_the_records(monkeypatch):

@@ -13,7 +13,7 @@ from bmo.errors import ConditionError, ShapeError
 
 
 class Filters(nn.Module):
-    r"""The prior of one solve: filters :math:`F_l` and their weight :math:`s\sigma^2\omega(\sigma)`.
+    r"""The prior of one solve: filters :math:`F_l`, weight :math:`s\,\sigma^2\omega(\sigma)`.
 
     The filters start as a small point, the two differences and a little noise, and
     :math:`\omega`, a network of the noise level, as 1.

@@ -131,7 +131,7 @@ def save(folder: Path | str, found: Measured, seconds: float) -> Path:
     """Write the record; returns its path."""
     files = [f"set3c/{name}.png" for name in IMAGES]
     record = Record(
-        **{**provenance_now(), "command": f"python -m {__spec__.name}"},  # type: ignore[name-defined]
+        **{**provenance_now(), "command": f"python -m {__spec__.name}"},
         experiment=EXPERIMENT,
         profile="full",
         settings={
