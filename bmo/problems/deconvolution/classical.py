@@ -116,8 +116,7 @@ def rows(found: Measured) -> list[dict[str, Any]]:
             {
                 "image": image,
                 "sigma_percent": percent,
-                "timed": "processor time",
-            "kernel": KERNEL,
+                "kernel": KERNEL,
                 "certified": CERTIFIED[name],
             },
             metric,
