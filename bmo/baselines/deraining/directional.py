@@ -1,0 +1,1 @@
+def directional(x): return x
