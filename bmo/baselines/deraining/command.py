@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from bmo.baselines.deraining.directional import directional
+from bmo.baselines.deraining.directional import CHOSEN, directional
 from bmo.baselines.deraining.measuring import KEYS, Restorer, mean, measure_set
 from bmo.baselines.deraining.pairs import COUNT, DATASETS
 from bmo.baselines.deraining.progressive import METHODS, published
@@ -24,7 +25,9 @@ def restorer(method: str, dataset: str) -> Restorer:
     """The method by its name; a network has the weights that were trained for the set."""
     if method == "input":
         return lambda rainy: rainy
-    return directional if method == "directional" else published(method, dataset)
+    if method == "directional":
+        return partial(directional, weights=CHOSEN[dataset])
+    return published(method, dataset)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
