@@ -78,6 +78,18 @@ def _saved(network: torch.nn.Module) -> bytes:
     return stream.getvalue()
 
 
+def test_published_weights_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, asked = deraining.Progressive(memory=True, recursive=True), []
+    (tmp_path / "weights.pth").write_bytes(_saved(network))
+    monkeypatch.setattr(
+        progressive, "locate", lambda name: asked.append(name) or tmp_path / "weights.pth"
+    )
+    found = deraining.published("prenet_r", "rain100h")
+    assert asked == ["weights/prenet/Rain100H_PReNet6_r.pth"]
+    assert torch.equal(found.conv[0].weight, network.conv[0].weight)
+    assert not found.training
+
+
 def test_pairs_have_their_names() -> None:
     assert names("rain100l", 100)[0].endswith("rain-100.png")
     assert names("rain100h", 100)[1] == names("rain100l", 100)[1]
@@ -137,9 +149,7 @@ def test_a_set_is_measured_image_by_image_and_goes_on(tmp_path: Path, little: li
             measuring.measure_set(lambda x: x, "rain100l", [1], file)
 
 
-def test_command(
-    tmp_path: Path, little: list[int], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command(tmp_path: Path, little: list[int], capsys: pytest.CaptureFixture[str]) -> None:
     call = ["--method", "input", "directional", "--pairs", "4", "5", "--out", str(tmp_path)]
     assert command.main(call) == 0
     text = capsys.readouterr().out
@@ -206,3 +216,37 @@ def test_directional_removes_streaks_and_keeps_edges() -> None:
         directional.directional(rainy, Weights(1.0, 0.3))
     with pytest.raises(DomainError):
         Weights(0.0, 1.0)
+
+
+#: PSNR and SSIM on Y of a part of the first pair, measured once with the published weights.
+MEASURED = {
+    ("rain100l", "prenet"): (34.6006, 0.95690),
+    ("rain100l", "prenet_r"): (35.0735, 0.95985),
+    ("rain100l", "prn"): (34.6112, 0.95805),
+    ("rain100l", "prn_r"): (34.1446, 0.95394),
+    ("rain100h", "prenet"): (29.3917, 0.89974),
+    ("rain100h", "prenet_r"): (29.2528, 0.88604),
+    ("rain100h", "prn"): (27.3856, 0.87444),
+    ("rain100h", "prn_r"): (26.4176, 0.85493),
+}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("dataset", "method"), list(MEASURED))
+def test_published_weights_on_a_part_of_a_real_pair(dataset: str, method: str) -> None:
+    rainy, clean = (x[:, 100:196, 100:196] for x in deraining.pair(dataset, 1))
+    with torch.no_grad():
+        restored = deraining.published(method, dataset)(rainy[None])[0]
+    found = deraining.score(restored, clean)
+    assert found["psnr_y"] == pytest.approx(MEASURED[dataset, method][0], abs=0.005)
+    assert found["ssim_y"] == pytest.approx(MEASURED[dataset, method][1], abs=1e-4)
+
+
+@pytest.mark.data
+def test_input_of_real_pairs() -> None:
+    expected = {"rain100l": (25.9482, 0.85965), "rain100h": (16.9533, 0.43774)}
+    for dataset, (psnr_y, ssim_y) in expected.items():
+        rainy, clean = (x[:, 100:196, 100:196] for x in deraining.pair(dataset, 1))
+        found = deraining.score(rainy, clean)
+        assert found["psnr_y"] == pytest.approx(psnr_y, abs=1e-4)
+        assert found["ssim_y"] == pytest.approx(ssim_y, abs=1e-5)

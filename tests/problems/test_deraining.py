@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 from scipy.optimize import lsq_linear
 from torch import Tensor, nn
 
 import bmo
-from bmo.errors import ConditionError, DomainError, MetricError, NonFiniteError, ShapeError
+from bmo.errors import (
+    ConditionError,
+    DataError,
+    DomainError,
+    MetricError,
+    NonFiniteError,
+    ShapeError,
+)
 from bmo.networks import CertifiedConv, CertifiedPotential, UBody
 from bmo.problems import deraining
-from bmo.problems.deraining import Derainer, Deraining, RainStep
+from bmo.problems.deraining import Derainer, Deraining, RainStep, kernels
 
 f64 = torch.float64
 
@@ -103,7 +112,10 @@ def expansion(D: Derainer | RainStep, shape: tuple[int, ...]) -> float:
     """The largest ratio of distances that random pairs and true Jacobians show."""
     metric = D.metric
     with torch.no_grad():
-        u = torch.randn(40, *shape, dtype=f64) * 10 ** torch.linspace(-2, 1, 40)[:, None, None, None]
+        u = (
+            torch.randn(40, *shape, dtype=f64)
+            * 10 ** torch.linspace(-2, 1, 40)[:, None, None, None]
+        )
         v = u + torch.randn_like(u) * 10 ** torch.linspace(1, -3, 40)[:, None, None, None]
         worst = float((metric.norm(D(u) - D(v)) / metric.norm(u - v)).max())
         R = metric.weights().expand(shape).flatten().sqrt()  # type: ignore[union-attr]
@@ -231,6 +243,18 @@ def test_without_a_prior_on_the_background_there_is_no_rain() -> None:
     assert torch.equal(D(D.start()), D.start())
 
 
+def test_a_fixed_point_exists_whatever_the_network_does() -> None:
+    """Even where the network alone has none: here it brightens without end."""
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        shift = 3 * torch.rand(1, 3, 4, dtype=f64)
+        brighten = bmo.operators.Lambda(lambda B, by=shift: B + by, bmo.metric.Identity(3))
+        T = bmo.GKM(Derainer(make(1, 1, (3, 4)), brighten), alpha=0.9)
+        result = T.iterate(10 * torch.rand(2, 3, 4, dtype=f64), tol=1e-7, iterations=3000)
+        assert float(result.residuals[-1]) < 1e-4 < 1 < float(result.residuals[0])
+        assert 0.1 < float(result.value[1].max()) < 10  # what is brighter is called rain
+
+
 def test_ridge_contracts() -> None:
     D = whole(make(ridge=0.25))
     assert expansion(D, (4, 4, 5)) <= 1 / 1.25 + 1e-10
@@ -347,6 +371,20 @@ def test_line_kernels_point_where_they_say() -> None:
         assert (found - angle + 90) % 180 - 90 == pytest.approx(0, abs=1.0)
     assert torch.equal(deraining.line_kernels(1)[0], deraining.line_kernel(9, 0.0, 9.0))
     assert torch.allclose(deraining.line_kernels(5)[4], deraining.line_kernel(9, 60.0, 9.0))
+
+
+def test_kernels_of_a_matlab_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    colours = np.random.default_rng(0).random((3, 2, 5, 5))
+    savemat(tmp_path / "kernels.mat", {"C9": colours})
+    monkeypatch.setattr(kernels, "locate", lambda name: tmp_path / "kernels.mat")
+    assert np.allclose(deraining.published_kernels().numpy(), colours.sum(0) / 3)
+
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    with pytest.raises(DataError, match="pip install scipy"):
+        deraining.published_kernels()
 
 
 @pytest.mark.data

@@ -237,6 +237,7 @@ def real_pairs() -> Iterator[tuple[Tensor, Tensor]]:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_ranges_are_those_of_the_real_pairs_and_synthetic_rain_resembles_them() -> None:
     rng, real, made = data.generator(0), [], []
     for rainy, clean in real_pairs():
@@ -256,12 +257,13 @@ def test_ranges_are_those_of_the_real_pairs_and_synthetic_rain_resembles_them() 
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_no_test_background_in_training() -> None:
     sets = ("bsds500_test", "bsds500_train_clean", "rain100h_train_min12")
     train = {n: data.load_image(n) for s in sets for n in data.files(s) if "/rain-" not in n}
     assert len(train) == 344
     test = {n: data.load_image(n) for n in data.files("rain100l_test/norain")}
     assert len(test) == COUNT
-    assert require_disjoint(train, test) < 0.97  # measured; the same picture has 0.99 or more
+    assert require_disjoint(train, test) < 0.97  # the same picture has 0.99 or more
     rainy, clean = names("rain100l", 7)
     assert float((fingerprint(data.load_image(rainy)) * fingerprint(test[clean])).sum()) > SAME

@@ -1,7 +1,8 @@
 r"""What a rain layer shows of its making: angle, length, width, brightness and density of streaks.
 
 Book: chapter 12. A layer of streaks is shot noise, :math:`R = \sum_ia_ik(x-x_i)`: drops of
-brightness :math:`a_i` fall at random places, :math:`\lambda` a pixel, and each draws the streak k.
+brightness :math:`a_i` fall at random places, their number in a pixel a Poisson variable of mean
+:math:`\lambda`, and each draws the streak k.
 By Campbell's theorem
 
 .. math:: \mathrm{E}R = \lambda\,\mathrm{E}a\sum k, \qquad

@@ -119,7 +119,9 @@ class RainStep(Preparing):
         alone = torch.tensor(float("inf")).to(kernels)
         top = curvature_bound(self.C.detach(), alone, ones, self.channels, grid)
         if float(top) == 0:
-            raise ConditionError("kernels that are not zero", "C = 0", "start from streaks", kernels)
+            raise ConditionError(
+                "kernels that are not zero", "C = 0", "start from streaks", kernels
+            )
         # relative to the start, so that every raw parameter has the size of one
         scale = torch.cat([1 / alone.new_full((1,), share), (top / (1 - share)).expand(maps)])
         self.register_buffer("scale", scale)
@@ -145,7 +147,11 @@ class RainStep(Preparing):
         if self.attention is not None:
             raw = self.attention(self.b.reshape(-1, *self.b.shape[-3:]))
             at_zero = functional.softplus(raw.new_zeros(()))
-            cut = cut * functional.softplus(raw).reshape(*self.b.shape[:-3], *raw.shape[-3:]) / at_zero
+            cut = (
+                cut
+                * functional.softplus(raw).reshape(*self.b.shape[:-3], *raw.shape[-3:])
+                / at_zero
+            )
         return Prepared(p[0], rain, half.clamp_max(1.0), cut)
 
     @property

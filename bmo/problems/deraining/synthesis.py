@@ -132,10 +132,12 @@ def render(layers: Sequence[Streaks], shape: tuple[int, int], rng: Generator) ->
     """
     rain = torch.zeros(shape, dtype=torch.float64)
     for one in layers:
-        drops = torch.rand(shape, generator=rng, dtype=torch.float64)
-        sizes = torch.rand(shape, generator=rng, dtype=torch.float64)
-        sizes = (FAINTEST + (1 - FAINTEST) * sizes) / ((1 + FAINTEST) / 2)
-        heights = torch.where(drops < one.density, one.brightness * sizes, 0.0)
+        drops = torch.poisson(torch.full_like(rain, one.density), generator=rng)
+        heights = torch.zeros_like(rain)
+        for already in range(int(drops.max())):  # some pixels meet several drops
+            sizes = torch.rand(shape, generator=rng, dtype=torch.float64)
+            sizes = (FAINTEST + (1 - FAINTEST) * sizes) / ((1 + FAINTEST) / 2)
+            heights += torch.where(drops > already, one.brightness * sizes, 0.0)
         rain += _convolved(heights, streak(one.angle, one.length, one.width))
     return rain
 
