@@ -306,6 +306,18 @@ def test_bound_operator_is_one_operator_for_each_image() -> None:
         assert not torch.equal(D.bind(b=b)(u), D.bind(b=b.flip(0))(u))
 
 
+def test_data_reach_every_part_that_has_them() -> None:
+    torch.set_default_dtype(f64)
+    nets = [CertifiedPotential(channels=2, features=4, blocks=1) for _ in range(2)]
+    D, u = Derainer(make(shape=(6, 6)), *nets), torch.rand(4, 6, 6)
+    bound = D.bind(sigma=torch.tensor(0.3))
+    by_hand = Derainer(D.step, *(net.bind(sigma=torch.tensor(0.3)) for net in nets))
+    assert torch.equal(bound(u), by_hand(u))
+    assert not torch.equal(bound(u), D(u))
+    with pytest.raises(ConditionError, match="one of the data"):
+        D.bind(noise=u)
+
+
 def test_guided_networks_stay_nonexpansive() -> None:
     torch.set_default_dtype(f64)
     net = CertifiedPotential(channels=2, features=4, blocks=2, guide=2, guide_widths=(3,))

@@ -16,6 +16,7 @@ from bmo.operators.base import _shallow
 from bmo.operators.splitting import require_euclidean
 from bmo.problems.deraining.step import RainStep
 
+PARTS = ("step", "background", "rain")
 ORDER = ("none", "checked", "by construction")
 
 
@@ -59,14 +60,23 @@ class Derainer(Operator):
         self.certified = min(parts, key=ORDER.index)
 
     def bind(self, **data: Any) -> Self:
-        """The same operator on other data; ``b`` is the guide of the networks, too."""
+        """The same operator on other data, for every part that has data of that name.
+
+        The observation ``b`` is the guide of the networks, too.
+
+        Raises:
+            ConditionError: No part has data of that name.
+        """
         clone = _shallow(self)
         for name, value in data.items():
-            clone.step = clone.step.bind(**{name: value})
-            for part in ("background", "rain"):
-                network = getattr(clone, part)
-                if name == "b" and network is not None and "guide" in dict(network.named_buffers()):
-                    setattr(clone, part, network.bind(guide=_batch(value)))
+            found = [part for part in PARTS if name in _data(getattr(clone, part))]
+            if not found:
+                self.step.bind(**{name: value})  # says which names there are
+            for part in found:
+                setattr(clone, part, getattr(clone, part).bind(**{name: value}))
+            for part in PARTS if name == "b" else ():
+                if "guide" in _data(getattr(clone, part)):
+                    setattr(clone, part, getattr(clone, part).bind(guide=_batch(value)))
         return clone.prepared()
 
     @property
@@ -92,6 +102,11 @@ class Derainer(Operator):
             root = cast(Tensor, self.step.prepare().rain).sqrt()
             maps = self.rain(root * maps) / root
         return self.step(torch.cat([background, maps], -3))
+
+
+def _data(part: Operator | None) -> set[str]:
+    """The names of an operator's data."""
+    return set() if part is None else {n.rsplit(".", 1)[-1] for n, _ in part.named_buffers()}
 
 
 def _batch(observation: Tensor) -> Tensor:

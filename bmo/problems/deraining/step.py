@@ -6,6 +6,7 @@ Book: chapter 12. The variables are :math:`u = (B, M_1, \dots, M_N)`, joined alo
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import torch
@@ -146,12 +147,8 @@ class RainStep(Preparing):
         cut = self.theta()[:, None, None] / rain
         if self.attention is not None:
             raw = self.attention(self.b.reshape(-1, *self.b.shape[-3:]))
-            at_zero = functional.softplus(raw.new_zeros(()))
-            cut = (
-                cut
-                * functional.softplus(raw).reshape(*self.b.shape[:-3], *raw.shape[-3:])
-                / at_zero
-            )
+            w = functional.softplus(raw) / math.log(2)
+            cut = cut * w.reshape(*self.b.shape[:-3], *raw.shape[-3:])
         return Prepared(p[0], rain, half.clamp_max(1.0), cut)
 
     @property
