@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bmo import train
 from bmo.baselines import Unrolled
+from bmo.problems.shelf import Part, Shelf
 from bmo.problems.sparse_coding.gaussian.classical import RULES, choose, classical_method
 from bmo.problems.sparse_coding.gaussian.draws import (
     Data,
@@ -28,7 +29,6 @@ from bmo.problems.sparse_coding.gaussian.draws import (
 from bmo.problems.sparse_coding.gaussian.measuring import measure, validation_nmse
 from bmo.problems.sparse_coding.gaussian.methods import Contender, build
 from bmo.problems.sparse_coding.gaussian.settings import CERTIFIED, CLASSICAL, LEVELS, Settings
-from bmo.problems.sparse_coding.shelf import Part, Shelf
 from bmo.record import save_weights
 
 #: What a part does not depend on: which other parts there are, and how they are tested.
