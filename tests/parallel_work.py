@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from bmo import Inner, cli, parallel, record, train
 from bmo.hypergradient import hypergradient
 from bmo.problems import sparse_coding as sc
+from bmo.problems.benches import BENCHES
 from bmo.problems.sparse_coding import pieces
-from bmo.problems.sparse_coding.benches import BENCHES
 from bmo.schedules import schedule
 
 PLAN = train.Plan(steps=20, rate=0.01, seed=3, warmup=3, clip=0.5, every=5)

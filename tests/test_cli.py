@@ -10,8 +10,8 @@ import torch
 
 from bmo import cli, record
 from bmo.problems import sparse_coding as sc
+from bmo.problems.benches import BENCHES
 from bmo.problems.sparse_coding import pieces
-from bmo.problems.sparse_coding.benches import BENCHES
 from bmo.record import Record, row
 
 

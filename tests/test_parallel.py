@@ -12,9 +12,9 @@ from torch import nn
 from bmo import checkpoint, parallel, train
 from bmo.errors import ShapeError, TrainingError
 from bmo.parallel import World, exchange, processes, slices
-from bmo.problems.sparse_coding import command
+from bmo.problems import command
+from bmo.problems.shelf import Shelf
 from bmo.problems.sparse_coding.settings import PAGE
-from bmo.problems.sparse_coding.shelf import Shelf
 
 Pair = namedtuple("Pair", "clean observed")
 

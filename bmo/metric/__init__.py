@@ -8,6 +8,7 @@ from bmo.metric.block import Block
 from bmo.metric.dense import Dense
 from bmo.metric.diagonal import Diagonal, Identity, Scaled
 from bmo.metric.functional import Functional
+from bmo.metric.half_spectral import HalfSpectral
 from bmo.metric.primal_dual import PrimalDual
 from bmo.metric.spectral import Spectral
 
@@ -16,6 +17,7 @@ __all__ = [
     "Dense",
     "Diagonal",
     "Functional",
+    "HalfSpectral",
     "Identity",
     "Metric",
     "PrimalDual",

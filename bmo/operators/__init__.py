@@ -3,8 +3,11 @@
 from bmo.operators.admm import LinearisedADMM, ProximalADMM
 from bmo.operators.base import Lambda, Operator, Preparing
 from bmo.operators.combine import Combination, Composition, Conjugate, Stack, Unrelaxed
+from bmo.operators.data_step import FourierDataStep, FourierGradientStep, FourierStart
 from bmo.operators.equilibrium import MonotoneEquilibrium
 from bmo.operators.forward_backward import ProximalGradient, forward_backward_delta
+from bmo.operators.fourier_denoiser import FourierDouglasRachford, FourierHalfQuadratic
+from bmo.operators.fourier_weight import FourierWeight
 from bmo.operators.gradient_lagrangian import GradientLinearisedALM
 from bmo.operators.lagrangian import LinearisedALM, ProximalALM
 from bmo.operators.learned import (
@@ -37,6 +40,12 @@ __all__ = [
     "CondatVu",
     "Conjugate",
     "DouglasRachford",
+    "FourierDataStep",
+    "FourierDouglasRachford",
+    "FourierGradientStep",
+    "FourierHalfQuadratic",
+    "FourierStart",
+    "FourierWeight",
     "GradientLinearisedALM",
     "HalfQuadratic",
     "Lambda",

@@ -11,8 +11,8 @@ from bmo import cli, record
 from bmo.baselines import FISTA, ISTA
 from bmo.certify import nonexpansive
 from bmo.errors import DomainError, TrainingError
+from bmo.problems.benches import BENCHES
 from bmo.problems.sparse_coding import gaussian as bench
-from bmo.problems.sparse_coding.benches import BENCHES
 from bmo.problems.sparse_coding.gaussian import classical, draws, measuring, pieces, report
 
 DOUBLE = torch.float64

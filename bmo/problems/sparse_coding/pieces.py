@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bmo import train
 from bmo.baselines.unrolled import TiedLISTA
+from bmo.problems.shelf import Part, Shelf
 from bmo.problems.sparse_coding.dictionary import flatten_spectrum, learn_dictionary
 from bmo.problems.sparse_coding.measuring import exact_residuals, measure, noisy_images, patch_psnr
 from bmo.problems.sparse_coding.model import Coder, Restorer, stacked
@@ -24,7 +25,6 @@ from bmo.problems.sparse_coding.noise import corrupt
 from bmo.problems.sparse_coding.patches import cut
 from bmo.problems.sparse_coding.pictures import Pictures, load
 from bmo.problems.sparse_coding.settings import Settings
-from bmo.problems.sparse_coding.shelf import Part, Shelf
 from bmo.record import load_weights, save_weights
 from bmo.schedules import schedule
 
@@ -33,6 +33,13 @@ _VALIDATION_SEED = 77
 
 class Pieces(Shelf[Settings]):
     """The parts, computed when first asked for and kept on the shelf."""
+
+    def relevant(self, name: str, known: dict[str, Any]) -> dict[str, Any]:
+        """The settings that a part depends on: not which others there are, nor another's mu."""
+        others = {"noises", "methods", "seeds"} | (set() if "bmo" in name else {"mu", "s", "p"})
+        if name.startswith(("dictionary", "start")) or "unh" in name:
+            others |= {"alpha", "ridge", "steps", "batch", "rates", "search_steps", "warmup"}
+        return {key: value for key, value in known.items() if key not in others}
 
     @cached_property
     def pictures(self) -> Pictures:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from bmo import data, parallel
-from bmo.problems.sparse_coding.asked import command
+from bmo.problems.asked import command
 from bmo.problems.sparse_coding.pieces import Pieces
 from bmo.problems.sparse_coding.settings import LEARNED, settings_of
 from bmo.record import Record, load_weights, provenance_now, row, save_weights, write

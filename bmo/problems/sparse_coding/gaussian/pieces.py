@@ -19,6 +19,7 @@ from torch import Tensor
 from bmo import train
 from bmo.baselines import Unrolled
 from bmo.errors import TrainingError
+from bmo.problems.shelf import Part, Shelf
 from bmo.problems.sparse_coding.gaussian.classical import RULES, choose, classical_method
 from bmo.problems.sparse_coding.gaussian.draws import (
     Data,
@@ -38,7 +39,6 @@ from bmo.problems.sparse_coding.gaussian.settings import (
     PILOTED,
     Settings,
 )
-from bmo.problems.sparse_coding.shelf import Part, Shelf
 from bmo.record import save_weights
 
 #: What a part does not depend on: which other parts there are, and how they are tested.

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from bmo import parallel
-from bmo.problems.sparse_coding.asked import command
+from bmo.problems.asked import command
 from bmo.problems.sparse_coding.gaussian.draws import evaluation_sets
 from bmo.problems.sparse_coding.gaussian.pieces import MANY, Pieces
 from bmo.problems.sparse_coding.gaussian.racing import costs

@@ -1,4 +1,4 @@
-"""The command that gives a record again, from the settings that were run. Book: chapter 10."""
+"""The command that gives a record again, from the settings that were run."""
 
 from __future__ import annotations
 

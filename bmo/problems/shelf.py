@@ -1,4 +1,4 @@
-"""Where the parts of the experiment are kept, each as one file. Book: chapter 10.
+"""Where the parts of an experiment are kept, each as one file. Book: chapter 10.
 
 Of several processes (:mod:`bmo.parallel`) the first one makes, writes and reads a part; the others
 wait and are told what it says. So no two of them can disagree on what is there.
@@ -15,7 +15,6 @@ from typing import Any, Generic, Protocol, TypeVar
 from bmo import parallel
 from bmo.errors import TrainingError
 from bmo.files import write_atomic
-from bmo.problems.sparse_coding.settings import Settings
 
 Part = dict[str, Any]
 
@@ -28,15 +27,6 @@ class Listed(Protocol):
 
 
 AnySettings = TypeVar("AnySettings", bound=Listed)
-
-
-def relevant(name: str, settings: Settings | dict[str, Any]) -> dict[str, Any]:
-    """The settings that a part depends on: not which other parts there are, nor another's mu."""
-    known = settings.as_dict() if isinstance(settings, Settings) else settings
-    others = {"noises", "methods", "seeds"} | (set() if "bmo" in name else {"mu", "s", "p"})
-    if name.startswith(("dictionary", "start")) or "unh" in name:
-        others |= {"alpha", "ridge", "steps", "batch", "rates", "search_steps", "warmup"}
-    return {key: value for key, value in known.items() if key not in others}
 
 
 class Shelf(Generic[AnySettings]):
@@ -61,8 +51,8 @@ class Shelf(Generic[AnySettings]):
         self.made: set[str] = set()
 
     def relevant(self, name: str, known: dict[str, Any]) -> dict[str, Any]:
-        """The settings that a part depends on, out of all that are known."""
-        return relevant(name, known)
+        """The settings that a part depends on, out of all that are known: not which others are."""
+        return {k: v for k, v in known.items() if k not in ("noises", "methods", "seeds")}
 
     def kept(self, name: str) -> Part | None:
         """A part that is there and may be used.

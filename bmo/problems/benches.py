@@ -1,4 +1,4 @@
-"""The two benches of the experiment, by the names that the command line knows. Book: chapter 10."""
+"""The benches of all experiments, by the names that the command line knows."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bmo import parallel, record
 from bmo.errors import TrainingError
-from bmo.problems.sparse_coding.benches import BENCHES, Bench
+from bmo.problems.benches import BENCHES, Bench
 
 #: Seconds that processes wait for one that works alone: it tests on all images, say.
 PATIENCE = 6 * 3600.0
