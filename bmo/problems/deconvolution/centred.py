@@ -2,8 +2,8 @@ r"""Potential steps around a reference image: :math:`D_{net}` of chapter 11.
 
 Book: chapter 11. The blocks of :class:`~bmo.networks.CertifiedPotential` penalise filter responses
 of :math:`u`. Here they penalise those of :math:`u - r`, where r is a reference image that a free
-network computes from the guide: the bias is :math:`c - Vr`. As r does not depend on the iterate,
-the bound stays what it was.
+network computes from the guide: the bias is :math:`\sigma c - Vr`. As r does not depend on the
+iterate, the bound stays what it was.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bmo.networks.potential import Layer
 class CentredPotential(CertifiedPotential):
     r"""Gradient steps of convex potentials of :math:`u - r`, r a denoised guide.
 
-    .. math:: x \mapsto x - 2V^\top\big(m \odot \mathrm{clip}(V(x - r) + c, -t, t)\big),
+    .. math:: x \mapsto x - 2V^\top\big(m \odot \mathrm{clip}(V(x - r) + \sigma c, -t, t)\big),
               \qquad r = g - R(g, \sigma)
 
     R is a free network (:class:`~bmo.networks.UBody`) that reads the guide g and the noise level;
@@ -56,6 +56,8 @@ class CentredPotential(CertifiedPotential):
         self.reference = UBody(3 + 1, 3, widths)
         with torch.no_grad():
             self.reference.tail.weight.mul_(0.1)
+            for free in self.network.tail.parameters():  # at first the maps are constant
+                free.zero_()
             self.levels[:, self.parts.index("threshold"), :, 0] = 3.0
             self.levels[:, self.parts.index("mask"), :, 0] = 0.0
             for kernel in self.kernels:
@@ -73,11 +75,10 @@ class CentredPotential(CertifiedPotential):
         ]
 
     def _centred(self, layer: Layer, weight: Tensor, r: Tensor) -> Layer:
-        """The layer with the bias :math:`c - Vr`, and with free filters if nothing is claimed."""
+        """The layer with the bias :math:`\sigma c - Vr`; free filters if nothing is claimed."""
         filters, adjoint = layer.filters, layer.adjoint
         if self.certified == "none":
             size = circular_bound(weight, self.grid).clamp_min(1.0)
             filters, adjoint = filters * size, adjoint * size
-        bias = -functional.conv2d(r, filters)
-        bias = bias if layer.bias is None else bias + layer.bias
+        bias = self.sigma.to(r).reshape(-1, 1, 1, 1) * layer.bias - functional.conv2d(r, filters)
         return layer._replace(filters=filters, adjoint=adjoint, bias=bias)

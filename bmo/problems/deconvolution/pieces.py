@@ -216,10 +216,9 @@ def _mean(runs: list[list[float]], depth: int) -> float:
 
 
 def optimizer(model: nn.Module, rate: float, number_rate: float) -> torch.optim.Adam:
-    """Adam with one rate for matrices and another for raw numbers, which have the size of one."""
-    learned = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in learned if p.dim() > 1], "lr": rate},
-        {"params": [p for p in learned if p.dim() < 2], "lr": number_rate},
-    ]
+    """Adam with one rate for networks and another for raw numbers, which have the size of one."""
+    numbers, weights = [], []
+    for name, p in model.named_parameters():
+        (numbers if name.endswith(("raw", "exponent")) else weights).append(p)
+    groups = [{"params": weights, "lr": rate}, {"params": numbers, "lr": number_rate}]
     return torch.optim.Adam(groups)

@@ -21,7 +21,11 @@ CERTIFIED = ("bmo", "gkm", "pnp", "bmo-long", "bmo-blind")
 #: (image, kernel, noise in percent) of the convergence test: every kernel three times, every image
 #: eight times, every noise level six times.
 CASES = tuple(
-    (("butterfly", "leaves", "starfish")[(n + n // 8) % 3], n % 8, (0.5, 1, 3, 5)[(n + n // 8) % 4])
+    (
+        ("butterfly", "leaves", "starfish")[(n % 8 + n // 8) % 3],
+        n % 8,
+        (0.5, 1, 3, 5)[(n % 8 + n // 8) % 4],
+    )
     for n in range(24)
 )
 
