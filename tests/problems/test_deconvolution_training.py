@@ -159,7 +159,10 @@ class TestDraws:
         blurred = torch.fft.irfft2(torch.fft.rfft2(clean) * found.symbol, s=(64, 64))
         noise = (found.observed - blurred).flatten(1).std(1)
         assert torch.allclose(noise, sigma.flatten(), rtol=0.03, atol=1e-6)
-        gaps = [float((a - b).abs().max()) for a, b in zip(found.symbol, found.symbol[1:])]
+        gaps = [
+            float((a - b).abs().max())
+            for a, b in zip(found.symbol[:2], found.symbol[1:], strict=True)
+        ]
         assert min(gaps) > 0.1  # each image has a kernel of its own
         assert torch.allclose(found.symbol[:, 0, 0, 0].real, torch.ones(3), atol=1e-5)
 
@@ -201,32 +204,35 @@ class TestMethods:
 
     @pytest.mark.parametrize("name", dec.CERTIFIED)
     def test_certified_maps_are_nonexpansive_for_any_weights(self, name):
-        for seed in range(3):
+        for seed in range(2):
             model, batch = moved(name, seed=seed, amount=0.5), pairs(1, dtype=DOUBLE)
             u = model.begin(*batch[1:])
             T = model.map(u, *batch[1:])
             assert T.operator.certified == "by construction" and T.alpha == 0.9
-            found = nonexpansive(T.operator, torch.cat([u, batch.clean, 0 * u]), trials=4)
-            assert found.holds, found
+            found = nonexpansive(T.operator, shape=(3, 32, 32), trials=8)
+            assert found.holds and found.measured > 0.5, found
 
     def test_the_guide_stands_still_while_the_loop_runs(self):
         model, batch = moved("bmo"), pairs(1, dtype=DOUBLE)
         u = model.begin(*batch[1:])
         T = model.map(u, *batch[1:])
-        once = T(batch.clean)
+        once = T(batch.clean).detach()
         T(T(u))
         assert torch.equal(T(batch.clean), once)
         other = model.map(batch.clean, *batch[1:])
-        assert float((other(batch.clean) - once).abs().max()) > 1e-3
+        assert float((other(batch.clean).detach() - once).abs().max()) > 1e-3
 
     def test_free_filters_break_the_bound_that_certified_ones_keep(self):
-        free, kept = moved("ena", amount=1.0), moved("bmo", amount=1.0)
-        kept.load_state_dict(free.state_dict())
+        free, kept = dec.build("ena", small()).double(), dec.build("bmo", small()).double()
+        with torch.no_grad():
+            for model in (free, kept):
+                model.denoiser.kernels[0].mul_(2)
         batch = pairs(1, dtype=DOUBLE)
         steps = [m.denoise(torch.full((1, 1, 1, 1), 5.0, dtype=DOUBLE), batch.clean)
                  for m in (free, kept)]  # fmt: skip
         v = batch.clean + 1e-3 * torch.randn(batch.clean.shape, dtype=DOUBLE)
-        ratios = [float((D(v) - D(batch.clean)).norm() / (v - batch.clean).norm()) for D in steps]
+        moved_by = [(D(v) - D(batch.clean)).detach().norm() for D in steps]
+        ratios = [float(m / (v - batch.clean).norm()) for m in moved_by]
         assert ratios[0] > 1.5 and ratios[1] <= 1 + 1e-9
 
     def test_the_loss_is_algorithm_1_written_out(self):
@@ -262,7 +268,7 @@ class TestMethods:
         D, level = model.denoiser, torch.full((1, 1, 1, 1), 0.1, dtype=DOUBLE)
         r = g - D.reference(torch.cat([g, level.expand(1, 1, 32, 32)], 1))
         gap = model.denoise(level, g)(g) - r
-        assert float(gap.norm() / (g - r).norm()) < 0.25
+        assert float((gap.norm() / (g - r).norm()).detach()) < 0.25
 
     def test_levels_fall_in_equal_ratios_to_that_of_the_loop(self):
         model = dec.build("bmo", small(rounds=3))
@@ -276,8 +282,8 @@ class TestMethods:
     def test_chosen_numbers_reach_the_rounds_and_the_loop(self):
         model = dec.build("pnp", small())
         model.set_numbers(first=0.2, last=2.0, ratio=0.8)
-        assert float(model.first()) == pytest.approx(0.2, rel=1e-5)
-        assert float(model.last()) == pytest.approx(2.0, rel=1e-5)
+        assert model.first().item() == pytest.approx(0.2, rel=1e-5)
+        assert model.last().item() == pytest.approx(2.0, rel=1e-5)
         p = model.data.weight((8, 8), torch.zeros(()), torch.full((1, 1, 1), 0.01))
         assert torch.allclose(p, torch.full_like(p, 0.2), rtol=1e-4)
 

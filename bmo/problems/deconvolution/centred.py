@@ -25,8 +25,9 @@ class CentredPotential(CertifiedPotential):
               \qquad r = g - R(g, \sigma)
 
     R is a free network (:class:`~bmo.networks.UBody`) that reads the guide g and the noise level;
-    t, m and c are maps of g as in :class:`~bmo.networks.CertifiedPotential`. At the start V holds the unit filters and m = 1/2: a
-    block carries x to r where they differ by less than t, so D is the free denoiser where g = x.
+    t, m and c are maps of g as in :class:`~bmo.networks.CertifiedPotential`. At the start V holds
+    the unit filters and m = 1/2: a block carries x to r where they differ by less than t, so D is
+    the free denoiser where g = x.
 
     Args:
         features: Filters of each block, at least 12.
@@ -75,7 +76,7 @@ class CentredPotential(CertifiedPotential):
         ]
 
     def _centred(self, layer: Layer, weight: Tensor, r: Tensor) -> Layer:
-        """The layer with the bias :math:`\sigma c - Vr`; free filters if nothing is claimed."""
+        r"""The layer with the bias :math:`\sigma c - Vr`; free filters if nothing is claimed."""
         filters, adjoint = layer.filters, layer.adjoint
         if self.certified == "none":
             size = circular_bound(weight, self.grid).clamp_min(1.0)

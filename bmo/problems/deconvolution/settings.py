@@ -166,7 +166,7 @@ SMALL = Settings(
     budgets={
         **dict.fromkeys(COMPARED[:3], Budget(900, 400)),
         "pnp": Budget(2300, 0),  # as many seconds
-        "bmo-long": Budget(1500, 3000),
+        "bmo-long": Budget(1500, 4500),
         "bmo-blind": Budget(900, 400),
         "bmo-free": Budget(900, 400),
     },
