@@ -92,14 +92,14 @@ def scores(
     resolution: float = 0.0,
 ) -> dict[str, Any]:
     """PSNR, SSIM and relative residual of each seed at each depth: lists (seeds, depths)."""
-    b, symbol, sigma = observation(image, kernel, percent, seeds)
-    found = trajectory(model, b, symbol, sigma, depths, resolution)
-    truth = image.float().expand_as(b)
-    each = [(score(u, truth), similarity(u, truth)) for u in found.images]
+    given = [t.to(model.device) for t in observation(image, kernel, percent, seeds)]
+    found = trajectory(model, *given, depths, resolution)
+    truth = image.float().expand_as(found.images[0])
+    each = [(score(u, truth), similarity(u, truth)) for u in found.images.cpu()]
     return {
         "psnr": torch.stack([p for p, _ in each], 1).tolist(),
         "ssim": torch.stack([q for _, q in each], 1).tolist(),
-        "residual": found.residuals.mT.double().tolist(),
+        "residual": found.residuals.mT.double().cpu().tolist(),
         "diverged": found.diverged,
     }
 

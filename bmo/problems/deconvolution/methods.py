@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bmo.errors import DomainError
+from bmo.errors import DomainError, RecordError
 from bmo.gkm import GKM
 from bmo.inner import Inner
 from bmo.metric import Identity, Metric
@@ -80,6 +80,31 @@ class Deblurrer(nn.Module):
         weight = FourierWeight(0.3 / 1.5**2, knots=KNOTS, per_sigma=True)
         self.data = FourierDataStep(empty.to(torch.complex64), torch.zeros(1, 1, 2), weight)
         self.guided = getattr(denoiser, "network", None) is not None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.data.b.device
+
+    def learned(self) -> dict[str, Tensor]:
+        """The parameters by name: what :meth:`take` restores."""
+        return {name: p.detach() for name, p in self.named_parameters()}
+
+    def take(self, learned: dict[str, Tensor]) -> None:
+        """Set every parameter.
+
+        Raises:
+            RecordError: One is missing, or has another shape.
+        """
+        own = dict(self.named_parameters())
+        wrong = sorted(k for k in own if k not in learned or learned[k].shape != own[k].shape)
+        if wrong:
+            raise RecordError(
+                f"weights of {self.name}", f"none that fit {wrong[0]}", "train it again", wrong
+            )
+        with torch.no_grad():
+            for name, p in own.items():
+                p.copy_(learned[name])
 
     def set_numbers(self, first: float, last: float, ratio: float) -> None:
         """Other levels and another weight, the loop's included; what is learned stays learned."""

@@ -133,19 +133,19 @@ class Pieces(Shelf[Settings]):
             seconds = before["seconds"] + time.monotonic() - started
 
             def make() -> Part:
-                digest = save_weights(model, self.folder / f"{name}.safetensors")
+                digest = save_weights(model.learned(), self.folder / f"{name}.safetensors")
                 own = {"losses": losses, "denoising": before["losses"], "chosen": chosen}
                 count = sum(p.numel() for p in model.parameters())
                 return {**own, "weights": digest, "parameters": count, "training_seconds": seconds}
 
             part = self.keep(name, started, make)
-        model.load_state_dict(load_weights(self.folder / f"{name}.safetensors", part["weights"]))
-        return model.eval(), part
+        model.take(load_weights(self.folder / f"{name}.safetensors", part["weights"]))
+        return model, part
 
     @torch.no_grad()
     def choose(self, model: Deblurrer) -> dict[str, float]:
         """The numbers of plug-and-play that are best after K steps on held-out images."""
-        clean, *given = Pairs(*self.to_device(*self.held_out))
+        clean, *given = self.to_device(*self.held_out)
         best: dict[str, float] = {"psnr": -float("inf")}
         for first, last, ratio in itertools.product(*self.settings.grid):
             numbers = {"first": first, "last": last, "ratio": ratio}
@@ -163,12 +163,12 @@ class Pieces(Shelf[Settings]):
         if part is None:
             (model, about), started = self.trained(method, seed), time.monotonic()
             own = {k: v for k, v in about.items() if k not in ("settings", "seconds")}
-            part = self.keep(name, started, lambda: {**own, **self.tables(model, seed)})
+            part = self.keep(name, started, lambda: {**own, **self.tables(model)})
         return part
 
-    def tables(self, model: Deblurrer, seed: int) -> Part:
+    def tables(self, model: Deblurrer) -> Part:
         """PSNR, SSIM and residual on the test images, and on held-out ones."""
-        s, model = self.settings, model.cpu()
+        s = self.settings
         kernel = test_kernels(s)[s.kernel]
         cells = {
             f"{image}/{percent:g}": scores(
@@ -177,7 +177,7 @@ class Pieces(Shelf[Settings]):
             for image, clean in self.pictures.test.items()
             for percent in s.test_percents
         }
-        clean, *given = self.held_out
+        clean, *given = self.to_device(*self.held_out)
         means = [[_mean(cell["psnr"], d) for cell in cells.values()] for d in range(len(s.depths))]
         return {
             "cells": cells,
@@ -191,7 +191,7 @@ class Pieces(Shelf[Settings]):
         part = self.kept(name)
         if part is None:
             (model, _), started = self.trained(method, seed), time.monotonic()
-            part = self.keep(name, started, lambda: {"cases": self.cases(model.cpu())})
+            part = self.keep(name, started, lambda: {"cases": self.cases(model)})
         return part
 
     def cases(self, model: Deblurrer) -> list[dict[str, Any]]:

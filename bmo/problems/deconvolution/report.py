@@ -9,8 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from bmo import data, parallel
 from bmo.problems.asked import command
 from bmo.problems.deconvolution.pieces import Pieces
@@ -164,5 +162,7 @@ def save_all_weights(pieces: Pieces, parts: Parts, folder: Path) -> None:
     s = pieces.settings
     for method, (found, _) in parts.items():
         own = pieces.folder / f"trained.{method}.seed{s.seeds[0]}.safetensors"
-        weights: dict[str, Tensor] = load_weights(own, found["weights"])
-        save_weights(weights, folder / f"{EXPERIMENT}.{s.profile}.{method}.safetensors")
+        save_weights(
+            load_weights(own, found["weights"]),
+            folder / f"{EXPERIMENT}.{s.profile}.{method}.safetensors",
+        )
