@@ -164,11 +164,11 @@ SMALL = Settings(
     denoising_batch=8,
     batch=4,
     budgets={
-        **dict.fromkeys(COMPARED[:3], Budget(900, 400)),
-        "pnp": Budget(2300, 0),  # as many seconds
-        "bmo-long": Budget(1500, 4500),
-        "bmo-blind": Budget(900, 400),
-        "bmo-free": Budget(900, 400),
+        **dict.fromkeys(COMPARED[:3], Budget(900, 300)),
+        "pnp": Budget(1950, 0),  # as many seconds
+        "bmo-long": Budget(1500, 2500),
+        "bmo-blind": Budget(900, 300),
+        "bmo-free": Budget(900, 300),
     },
     warmup=30,
     table_depths=(0, 8, 16, 1000),
