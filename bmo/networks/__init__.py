@@ -12,6 +12,7 @@ from bmo.networks.certified import (
     layer_widths,
     sort_pairs,
 )
+from bmo.networks.maps import Maps
 from bmo.networks.potential import PRESETS, CertifiedPotential
 from bmo.networks.unet import UBody, UNet
 
@@ -22,6 +23,7 @@ __all__ = [
     "CertifiedDense",
     "CertifiedNetwork",
     "CertifiedPotential",
+    "Maps",
     "UBody",
     "UNet",
     "circular_bound",

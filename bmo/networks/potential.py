@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bmo.errors import ConditionError, DomainError, ShapeError
+from bmo.errors import ConditionError, ShapeError
 from bmo.metric import Identity, Metric
 from bmo.networks.bound import circular_bound
-from bmo.networks.unet import UBody
+from bmo.networks.maps import Maps, to_pieces
 from bmo.operators.base import Preparing, require_averaged
 
-PARTS = ("threshold", "mask", "bias")
+START = {"threshold": -1.0, "mask": 2.0, "bias": 0.0}
+"""The parts of an activation, and the raw value that each starts from."""
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {"features": 32, "blocks": 3, "kernel": 3, "guide_widths": (16, 24)},
     "medium": {"features": 48, "blocks": 5, "kernel": 3, "guide_widths": (24, 32)},
@@ -104,7 +105,7 @@ class CertifiedPotential(Preparing):
         width: int | None = None,
         guide: int = 0,
         guide_widths: Sequence[int] = (24, 32),
-        parts: Sequence[str] = PARTS,
+        parts: Sequence[str] = tuple(START),
         firm: bool = False,
         averaged: float = 1.0,
         sigma: float = 0.05,
@@ -114,27 +115,22 @@ class CertifiedPotential(Preparing):
         pieces = channels * stride**2
         self.channels, self.stride, self.width = channels, stride, width or pieces
         self.features, self.reach, self.grid = features, (kernel - 1) // 2, grid
-        self.parts = tuple(part for part in PARTS if part in parts or part == "threshold")
+        self.parts = tuple(part for part in START if part in parts or part == "threshold")
         self.firm, self._averaged = firm, require_averaged(averaged)
         self._require(blocks, pieces, parts)
         self.kernels = nn.ParameterList(
             nn.Parameter(self._filters(pieces, kernel)) for _ in range(blocks)
         )
-        # for each block, part and filter: a value at the reference level, and its slope
-        start = torch.zeros(blocks, len(self.parts), features, 2)
-        for part, value in (("threshold", -1.0), ("mask", 2.0)):
-            if part in self.parts:
-                start[:, self.parts.index(part), :, 0] = value
-        self.levels = nn.Parameter(start)
-        self.network = self._guide_network(guide, guide_widths) if guide else None
+        start = torch.stack([torch.full((features,), START[part]) for part in self.parts])
+        self.maps = Maps(start.repeat(blocks, 1, 1), guide, guide_widths, stride)
         self.register_buffer("sigma", torch.tensor(float(sigma)), persistent=False)
         # no pixels yet; a buffer all the same, so that ``bind`` finds it inside of other operators
         self.register_buffer("guide", torch.zeros(1, guide, 0, 0), persistent=False)
 
     def _require(self, blocks: int, pieces: int, parts: Sequence[str]) -> None:
-        if blocks < 1 or self.width < pieces or not set(parts) <= set(PARTS):
+        if blocks < 1 or self.width < pieces or not set(parts) <= set(START):
             raise ConditionError(
-                f"blocks >= 1, width >= {pieces} and parts out of {PARTS}",
+                f"blocks >= 1, width >= {pieces} and parts out of {tuple(START)}",
                 f"{blocks}, {self.width} and {tuple(parts)}",
                 "enlarge them, or take the defaults",
             )
@@ -147,13 +143,6 @@ class CertifiedPotential(Preparing):
         weight[:, :pieces] = colours.flatten(1, 2)
         return weight / circular_bound(weight, self.grid)
 
-    def _guide_network(self, guide: int, widths: Sequence[int]) -> UBody:
-        out = len(self.kernels) * len(self.parts) * self.features
-        network = UBody(guide * self.stride**2 + 1, out, widths, last=1)
-        with torch.no_grad():  # at first the guide changes little
-            network.tail.weight.mul_(0.1)
-        return network
-
     @property
     def metric(self) -> Metric:
         return Identity(3)
@@ -164,48 +153,26 @@ class CertifiedPotential(Preparing):
         return self._averaged * (blocks / (blocks + 1) if self.firm else 1.0)
 
     def _compute(self) -> list[Layer]:
-        sigma = self.sigma.to(self.levels).reshape(-1, 1, 1, 1)
-        if not torch.compiler.is_compiling() and not bool(
-            (torch.isfinite(sigma) & (sigma >= 0)).all()
-        ):
-            raise DomainError(
-                "noise levels >= 0", f"{sigma.flatten()}", "pass a standard deviation"
-            )
-        maps = self._maps(sigma).unflatten(1, self.levels.shape[:3])
+        sigma = self.sigma.to(self.maps.value)
+        free = self.maps(sigma, self.guide.to(self.maps.value))
+        if self.maps.network is not None:  # continued, as the responses will be
+            free = functional.pad(free.flatten(1, 3), (self.reach,) * 4, mode="circular")
+            free = free.unflatten(1, self.maps.value.shape)
         found = []
         for k, weight in enumerate(self.kernels):
             filters = weight / circular_bound(weight, self.grid).clamp_min(1.0)
-            adjoint = filters.flip(2, 3).transpose(0, 1).contiguous()
-            of = {part: maps[:, k, i] for i, part in enumerate(self.parts)}
-            threshold = sigma * functional.softplus(of["threshold"])
+            of = {part: free[:, k, i] for i, part in enumerate(self.parts)}
+            threshold = sigma.reshape(-1, 1, 1, 1) * functional.softplus(of["threshold"])
             mask = torch.sigmoid(of["mask"]) if "mask" in of else None
+            adjoint = filters.flip(2, 3).transpose(0, 1).contiguous()
             found.append(Layer(filters, adjoint, threshold, mask, of.get("bias")))
         return found
-
-    def _maps(self, sigma: Tensor) -> Tensor:
-        """The free numbers behind thresholds, masks and biases: constants, or maps of the guide."""
-        level = torch.log(sigma / 0.05 + 0.01)
-        start, slope = self.levels.flatten(0, 2).unbind(-1)
-        raw = start[:, None, None] + slope[:, None, None] * level
-        if self.network is None:
-            return raw
-        if not self.guide.numel():
-            raise ConditionError("a guide", "none", "set it with bind(guide=...)")
-        guide = self._pieces(self.guide.to(self.levels))
-        levels = level.expand(guide.shape[0], 1, *guide.shape[-2:])
-        raw = raw + self.network(torch.cat([guide, levels], 1))
-        return functional.pad(raw, (self.reach,) * 4, mode="circular")
-
-    def _pieces(self, x: Tensor) -> Tensor:
-        """Pieces as channels, after zeros up to a multiple of their side."""
-        more = (0, -x.shape[-1] % self.stride, 0, -x.shape[-2] % self.stride)
-        return functional.pixel_unshuffle(functional.pad(x, more), self.stride)
 
     def forward(self, u: Tensor) -> Tensor:
         layers = self.prepare()
         self._require_fit(u)
         height, width = u.shape[-2:]
-        x = self._pieces(u.reshape(-1, *u.shape[-3:]))
+        x = to_pieces(u.reshape(-1, *u.shape[-3:]), self.stride)
         kept = x.shape[1]
         x = functional.pad(x, (0, 0, 0, 0, 0, self.width - kept))
         for layer in layers:
@@ -238,17 +205,13 @@ class CertifiedPotential(Preparing):
                 "pad them, or match the channels",
                 u,
             )
-        bound = self.guide.shape if self.network is not None else u.shape
-        if bound[-2:] != u.shape[-2:]:
-            raise ShapeError(
-                f"a guide of the image's size {tuple(u.shape[-2:])}",
-                f"{tuple(bound[-2:])}",
-                "compute the guide from the same observation",
-                u,
-            )
-        images = max(self.sigma.numel(), bound[0] if self.network is not None else 1)
+        bound = self.guide.shape if self.maps.network is not None else (1, 1, *u.shape[-2:])
+        images = max(self.sigma.numel(), bound[0])
         batch = u.shape[-4] if u.dim() > 3 else 1
-        if images not in (1, batch):
+        if bound[-2:] != u.shape[-2:] or images not in (1, batch):
             raise ShapeError(
-                f"a batch of {images} images, as bound", f"{tuple(u.shape)}", "bind anew", u
+                f"{images} images of {tuple(bound[-2:])}, as the bound data",
+                f"{tuple(u.shape)}",
+                "bind sigma and guide of the same observations",
+                u,
             )

@@ -58,9 +58,9 @@ class FourierStep(Preparing):
         self.kind = metric
         self.register_buffer("symbol", symbol)
         self.register_buffer("b", b)
-        self.register_buffer("sigma", torch.as_tensor(sigma, dtype=b.dtype).reshape(-1, 1, 1, 1))
-        if self.sigma.numel() == 1:  # one number for all: no batch axis of its own
-            self.sigma = self.sigma.reshape(1, 1, 1)
+        levels = torch.as_tensor(sigma, dtype=b.dtype, device=b.device)
+        one = levels.numel() == 1  # one number for all: no batch axis of its own
+        self.register_buffer("sigma", levels.reshape((1, 1, 1) if one else (-1, 1, 1, 1)))
         self.symbol: Tensor
         self.b: Tensor
         self.sigma: Tensor

@@ -34,6 +34,8 @@ class WithDenoiser(Operator):
         MetricError: The denoiser is claimed in another metric than the Euclidean one.
     """
 
+    _guided = False  # whether the guide was given by hand
+
     def __init__(
         self,
         data: FourierStep,
@@ -65,13 +67,12 @@ class WithDenoiser(Operator):
         unknown = [name for name in data if not any(_has(part, name) for part in self.children())]
         if unknown:
             known = sorted({n.rsplit(".", 1)[-1] for n, _ in self.named_buffers()})
-            raise ConditionError(
-                f"data out of {known}", f"{unknown}", "use a name of this operator"
-            )
+            raise ConditionError(f"one of the data {known}", f"{unknown}", "use one of these names")
         clone = _shallow(self)
+        clone._guided = "guide" in data or (self._guided and "b" not in data)
         if self.start is not None:
             clone._modules["start"] = start = _bound(self.start, data)
-            if _has(self.denoiser, "guide"):
+            if _has(self.denoiser, "guide") and not clone._guided:
                 data = {"guide": start.start(), **data}
         clone._modules["data"] = _bound(self.data, data)
         clone._modules["denoiser"] = _bound(self.denoiser, data)

@@ -17,7 +17,7 @@ REFERENCE = 0.02
 
 
 def radius(shape: tuple[int, int], like: Tensor) -> Tensor:
-    r"""The radius :math:`\rho(\xi) = \sqrt{\tfrac12(\sin^2\pi\xi_1 + \sin^2\pi\xi_2)}` of a frequency.
+    r"""The radius of a frequency, :math:`\sqrt{\tfrac12(\sin^2\pi\xi_1 + \sin^2\pi\xi_2)}`.
 
     It is 0 for a constant image and 1 for a chessboard, even and periodic in :math:`\xi`, and
     knows no image size: :math:`\xi_1 = m/H`, :math:`\xi_2 = n/W`.

@@ -1,4 +1,4 @@
-"""Image deconvolution: an image that was blurred by a known kernel and made noisy. Book: chapter 11.
+"""Image deconvolution: a known kernel has blurred the image, noise came on top. Book: chapter 11.
 
 * :mod:`~bmo.problems.deconvolution.blur`: the circular blur by FFT, and its adjoint.
 * :mod:`~bmo.problems.deconvolution.kernels`: random motion kernels; the eight of Levin et al.

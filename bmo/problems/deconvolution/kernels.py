@@ -28,7 +28,7 @@ def levin() -> list[Tensor]:
 
 
 def motion_kernel(generator: Generator, side: int | None = None, points: int = 240) -> Tensor:
-    r"""A random motion kernel: >= 0, sum 1, its centre of mass at the centre (to half a pixel).
+    r"""A random motion kernel: >= 0, sum 1, its centre of mass in the middle.
 
     A trace :math:`x_{t+1} = x_t + v_t` with :math:`v_{t+1} = \rho v_t + \text{pushes}`, in two
     cases of three with a jerk at a random time. Its extent is 35 to 95 % of the side, but never so
@@ -93,12 +93,10 @@ def _trace(generator: Generator, points: int) -> Tensor:
     if int(torch.randint(3, (), generator=generator)):
         at = int(torch.randint(points // 4, 3 * points // 4, (), generator=generator))
         pushes[at] += 2 * draw(2)
-    speed = draw(2)
-    speeds = []
-    for push in pushes:
-        speed = inertia * speed + push
-        speeds.append(speed)
-    return torch.stack(speeds).cumsum(0)
+    pushes[0] = draw(2)  # the first speed
+    t = torch.arange(points, dtype=torch.float64)
+    memory = torch.tril(inertia ** (t[:, None] - t[None, :]).clamp_min(0))
+    return (memory @ pushes).cumsum(0)
 
 
 def _draw(trace: Tensor, side: int) -> Tensor:

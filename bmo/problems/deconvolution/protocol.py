@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bmo.errors import ShapeError
 from bmo.measure import psnr, ssim, to_uint8
 from bmo.problems.deconvolution.blur import Blur
 from bmo.problems.deconvolution.checks import require_image, require_noise, require_pair
@@ -57,7 +58,7 @@ def observe(image: Tensor, kernel: Tensor, sigma_percent: float, seed: int = 0) 
         :math:`b`, shape and dtype of the image; computed in float64.
 
     Raises:
-        ShapeError: Not a floating-point image, or a kernel that does not fit.
+        ShapeError: Not one floating-point image, or a kernel that does not fit.
         DomainError: Values outside [0, 1], an unnormalised kernel, or a negative noise level.
 
     Example:
@@ -67,12 +68,15 @@ def observe(image: Tensor, kernel: Tensor, sigma_percent: float, seed: int = 0) 
         0.01
     """
     require_image(image)
-    single = image if image.dim() == 3 else image.squeeze(0)
-    require_image(single)
-    blurred = Blur(kernel.double(), (single.shape[-2], single.shape[-1]))(single.double())
-    return (
-        (blurred + noise(tuple(single.shape), sigma_percent, seed)).to(image).reshape(image.shape)
-    )
+    if image.dim() != 3:
+        raise ShapeError(
+            "one image (C, H, W): the seed is set anew for each",
+            f"shape {tuple(image.shape)}",
+            "observe the images one by one, then stack them",
+            image,
+        )
+    blurred = Blur(kernel.double(), (image.shape[-2], image.shape[-1]))(image.double())
+    return (blurred + noise(tuple(image.shape), sigma_percent, seed)).to(image)
 
 
 def score(estimate: Tensor, image: Tensor) -> Tensor:

@@ -11,32 +11,7 @@ from torch import Tensor
 import bmo
 from bmo.errors import ConditionError, ShapeError
 from bmo.networks import CertifiedConv, CertifiedDense, circular_bound, sort_pairs
-
-f64 = torch.float64
-
-
-def dense_of(kernel: Tensor, height: int, width: int) -> Tensor:
-    """The matrix of the circular convolution, one basis image at a time, by plain indexing."""
-    c_out, c_in, k, _ = kernel.shape
-    reach = (k - 1) // 2
-    M = torch.zeros(c_out, height, width, c_in, height, width, dtype=kernel.dtype)
-    for y in range(height):
-        for x in range(width):
-            for i in range(k):
-                for j in range(k):
-                    at = (y + i - reach) % height, (x + j - reach) % width
-                    M[:, y, x, :, at[0], at[1]] += kernel[:, :, i, j]
-    return M.reshape(c_out * height * width, -1)
-
-
-def overwrite(D: torch.nn.Module, kind: str) -> None:
-    with torch.no_grad():
-        for p in D.parameters():
-            p.copy_(
-                torch.randn_like(p) * 10 ** float(torch.empty(()).uniform_(-1, 2))
-                if kind == "random"
-                else torch.full_like(p, float(kind))
-            )
+from tests.networks.dense import dense_of, f64, overwrite
 
 
 @pytest.mark.parametrize("side", [3, 5])
