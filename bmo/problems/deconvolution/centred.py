@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bmo.networks import CertifiedPotential, UBody, circular_bound
+from bmo.networks.maps import to_pieces
 from bmo.networks.potential import Layer
 
 
@@ -57,18 +58,19 @@ class CentredPotential(CertifiedPotential):
         self.reference = UBody(3 + 1, 3, widths)
         with torch.no_grad():
             self.reference.tail.weight.mul_(0.1)
-            for free in self.network.tail.parameters():  # at first the maps are constant
-                free.zero_()
-            self.levels[:, self.parts.index("threshold"), :, 0] = 3.0
-            self.levels[:, self.parts.index("mask"), :, 0] = 0.0
+            for part, value in {"threshold": 3.0, "mask": 0.0}.items():
+                self.maps.value[:, self.parts.index(part)] = value
+            if self.maps.network is not None:
+                for free in self.maps.network.tail.parameters():  # constant maps at first
+                    free.zero_()
             for kernel in self.kernels:
                 kernel.mul_(0.1)
                 nn.init.dirac_(kernel[:pieces])
 
     def _compute(self) -> list[Layer]:
-        guide = self.guide.to(self.levels)
+        guide = self.guide.to(self.maps.value)
         level = self.sigma.to(guide).reshape(-1, 1, 1, 1).expand(len(guide), 1, *guide.shape[2:])
-        r = self._pieces(guide - self.reference(torch.cat([guide, level], 1)))
+        r = to_pieces(guide - self.reference(torch.cat([guide, level], 1)), self.stride)
         r = functional.pad(r, (2 * self.reach,) * 4, mode="circular")
         return [
             self._centred(layer, weight, r)

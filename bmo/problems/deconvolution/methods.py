@@ -79,7 +79,8 @@ class Deblurrer(nn.Module):
         empty = torch.zeros(1, 1, 2)
         weight = FourierWeight(0.3 / 1.5**2, knots=KNOTS, per_sigma=True)
         self.data = FourierDataStep(empty.to(torch.complex64), torch.zeros(1, 1, 2), weight)
-        self.guided = getattr(denoiser, "network", None) is not None
+        guide = getattr(denoiser, "guide", None)
+        self.guided = guide is not None and guide.shape[1] > 0
 
     @property
     def device(self) -> torch.device:
