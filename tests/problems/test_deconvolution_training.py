@@ -202,15 +202,22 @@ class TestMethods:
         with pytest.raises(DomainError, match="unh"):
             dec.build("unh", small())
 
-    @pytest.mark.parametrize("name", dec.CERTIFIED)
+    @pytest.mark.parametrize("name", ["bmo", "bmo-blind"])
     def test_certified_maps_are_nonexpansive_for_any_weights(self, name):
         for seed in range(2):
-            model, batch = moved(name, seed=seed, amount=0.5), pairs(1, dtype=DOUBLE)
+            model, batch = moved(name, seed=seed, amount=0.5), pairs(1, 28, dtype=DOUBLE)
             u = model.begin(*batch[1:])
             T = model.map(u, *batch[1:])
             assert T.operator.certified == "by construction" and T.alpha == 0.9
-            found = nonexpansive(T.operator, shape=(3, 32, 32), trials=8)
+            found = nonexpansive(T.operator, shape=(3, 28, 28), trials=2)
             assert found.holds and found.measured > 0.5, found
+
+    def test_methods_say_whether_they_are_certified(self):
+        for name in dec.METHODS:
+            model, batch = dec.build(name, small()), pairs(1)
+            T = model.map(model.begin(*batch[1:]), *batch[1:])
+            known = T.operator.certified == "by construction"
+            assert known == (name in dec.CERTIFIED) and (T.alpha < 1) == known
 
     def test_the_guide_stands_still_while_the_loop_runs(self):
         model, batch = moved("bmo"), pairs(1, dtype=DOUBLE)
@@ -306,8 +313,8 @@ class TestMeasuring:
 
     def test_certified_maps_come_to_rest_and_then_stop(self):
         model, (_, *given) = moved("bmo", amount=0.05), pairs(dtype=DOUBLE)
-        seen = dec.trajectory(model, *given, (0, 10, 4000, 4001), resolution=1e-4)
-        assert float(seen.residuals[2].max()) <= 1e-4
+        seen = dec.trajectory(model, *given, (0, 10, 1000, 1001), resolution=1e-3)
+        assert float(seen.residuals[2].max()) <= 1e-3
         assert torch.equal(seen.images[2], seen.images[3])
 
     def test_what_diverges_is_held_and_said(self):

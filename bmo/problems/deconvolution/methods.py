@@ -74,6 +74,7 @@ class Deblurrer(nn.Module):
     def __init__(self, name: str, denoiser: Operator, settings: Settings, mu: float = 0.0) -> None:
         super().__init__()
         self.name, self.denoiser, self.settings, self.mu = name, denoiser, settings, mu
+        self.iterations = settings.iterations
         self.wiener, self.first = Positive(100.0), Positive(0.15)
         self.last, self.ratio = Positive(1.5), Positive(0.3)
         empty = torch.zeros(1, 1, 2)
@@ -158,7 +159,7 @@ class Deblurrer(nn.Module):
         u = start = self.begin(*given)
         inner = Inner(self.map(u, *given), self.mu, schedule(self.settings.s))
         upper = Distance(clean)
-        sizes, back = inner.sizes(self.settings.iterations), self.settings.back
+        sizes, back = inner.sizes(self.iterations), self.settings.back
         ahead = len(sizes) - back
         if ahead > 0:
             with torch.no_grad():

@@ -29,8 +29,8 @@ from bmo.record import load_weights, save_weights
 _DENOISING = ("profile", "features", "blocks", "widths", "map_widths", "free_widths", "side",
               "denoising_batch", "levels", "denoising_rate", "warmup", "clip", "held_out",
               "side_held_out")  # fmt: skip
-_TRAINING = ("rounds", "iterations", "back", "alpha", "s", "batch", "percents", "rate",
-             "number_rate")  # fmt: skip
+_TRAINING = ("rounds", "iterations", "deep_iterations", "back", "alpha", "s", "batch", "percents",
+             "rate", "deep_rate", "number_rate")  # fmt: skip
 _TESTING = ("kernel", "test_percents", "noise_seeds", "crop", "cases", "depths", "resolution")
 
 
@@ -72,31 +72,35 @@ class Pieces(Shelf[Settings]):
     def fit(self, model: Deblurrer, what: str, steps: int, seed: int, folder: Path) -> list[float]:
         """Train on denoising or on deblurring; a batch depends on the seed and the step alone."""
         s, denoising = self.settings, what == "denoising"
-
-        def sample(draws: Generator) -> Any:
-            if denoising:
-                clean = self.bank.draw(s.denoising_batch, draws)
-                level = spread(len(clean), *s.levels, draws)
-                return self.to_device(clean, noisy(clean, level, draws), level)
-            clean = self.bank.draw(s.batch, draws)
-            low, high = (p / 100 for p in s.percents)
-            pairs = blurred(clean, spread(len(clean), low, high, draws), draws)
-            return Pairs(*self.to_device(*pairs))
-
-        rate = s.denoising_rate if denoising else s.rate
+        rate = {"denoising": s.denoising_rate, "deblurring": s.rate, "deepening": s.deep_rate}[what]
+        numbers = rate if denoising else s.number_rate * rate / s.rate
+        model.iterations = s.deep_iterations if what == "deepening" else s.iterations
         plan = train.Plan(steps, rate, seed, min(s.warmup, steps // 2), clip=s.clip, every=50)
         return train.train(
             model,
             model.denoising_loss if denoising else model.loss,
-            sample,
+            self.noisy_patches if denoising else self.blurred_patches,
             plan,
             folder,
             self.resume,
-            optimizer(model, rate, rate if denoising else s.number_rate),
+            optimizer(model, rate, numbers),
             progress=self.progress,
             label=f"{what} {model.name} seed {seed}",
             deadline=self.deadline,
         )
+
+    def noisy_patches(self, draws: Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """A batch of denoising: clean and noisy patches, and their levels."""
+        clean = self.bank.draw(self.settings.denoising_batch, draws)
+        level = spread(len(clean), *self.settings.levels, draws)
+        clean, noise, level = self.to_device(clean, noisy(clean, level, draws), level)
+        return clean, noise, level
+
+    def blurred_patches(self, draws: Generator) -> Pairs:
+        """A batch of deblurring."""
+        clean = self.bank.draw(self.settings.batch, draws)
+        low, high = (p / 100 for p in self.settings.percents)
+        return Pairs(*self.to_device(*blurred(clean, spread(len(clean), low, high, draws), draws)))
 
     def denoiser(self, method: str, seed: int) -> Part:
         """A network trained on denoising alone; methods of one architecture and budget share it."""
@@ -124,11 +128,8 @@ class Pieces(Shelf[Settings]):
             model.denoiser.load_state_dict(
                 load_weights(self.folder / before["file"], before["weights"])
             )
-            steps, chosen = self.settings.budgets[method].steps, {}
-            losses: list[float] = []
-            if steps:
-                losses = self.fit(model, "deblurring", steps, seed + 1, self.folder / name)
-            else:
+            losses, chosen = self.hyper_train(model, method, seed), {}
+            if not losses:
                 chosen = self.choose(model)
             seconds = before["seconds"] + time.monotonic() - started
 
@@ -141,6 +142,17 @@ class Pieces(Shelf[Settings]):
             part = self.keep(name, started, make)
         model.take(load_weights(self.folder / f"{name}.safetensors", part["weights"]))
         return model, part
+
+    def hyper_train(self, model: Deblurrer, method: str, seed: int) -> list[float]:
+        """Deblurring at depth K, then (where the budget says so) near the fixed point."""
+        budget, name = self.settings.budgets[method], f"trained.{method}.seed{seed}"
+        losses: list[float] = []
+        for what, steps in (("deblurring", budget.steps), ("deepening", budget.deep)):
+            if steps:
+                folder = self.folder / (name if what == "deblurring" else f"{name}.deep")
+                draws = seed + (1 if what == "deblurring" else 2)
+                losses += self.fit(model, what, steps, draws, folder)
+        return losses
 
     @torch.no_grad()
     def choose(self, model: Deblurrer) -> dict[str, float]:

@@ -36,11 +36,13 @@ class Budget:
 
     Attributes:
         denoising: Steps of Adam on denoising alone.
-        steps: Steps of Adam on deblurring, through Algorithm 1.
+        steps: Steps of Adam on deblurring, through K steps of Algorithm 1.
+        deep: Steps of Adam after those, through many more steps of it: near the fixed point.
     """
 
     denoising: int
     steps: int
+    deep: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Settings:
         free_widths: Widths of the uncertified network.
         rounds: J, how often the maps are computed anew before the loop.
         iterations: K of hyper-training.
+        deep_iterations: K of the last part of hyper-training, of the methods that have one.
         back: The last steps of the loop that the gradient goes through.
         alpha: Relaxation of T.
         mu: Weight of the upper step, of the methods with one.
@@ -71,6 +74,7 @@ class Settings:
         budgets: Method → its budget; that of the first four takes the same time.
         denoising_rate: Learning rate of denoising.
         rate: Learning rate of deblurring.
+        deep_rate: The same in the last part.
         number_rate: The same for raw numbers (levels, weights).
         warmup: Steps of linear rise of the learning rate.
         clip: Largest norm of the gradient.
@@ -98,6 +102,7 @@ class Settings:
     free_widths: tuple[int, ...] = (64, 128, 192)
     rounds: int = 8
     iterations: int = 16
+    deep_iterations: int = 64
     back: int = 6
     alpha: float = 0.9
     mu: float = 0.05
@@ -111,13 +116,14 @@ class Settings:
         default_factory=lambda: {
             **dict.fromkeys(COMPARED[:3], Budget(60_000, 20_000)),
             "pnp": Budget(140_000, 0),  # as many seconds
-            "bmo-long": Budget(300_000, 100_000),
+            "bmo-long": Budget(300_000, 100_000, 20_000),
             "bmo-blind": Budget(60_000, 20_000),
             "bmo-free": Budget(300_000, 100_000),
         }
     )
     denoising_rate: float = 2e-3
     rate: float = 1e-3
+    deep_rate: float = 2e-4
     number_rate: float = 1e-2
     warmup: int = 200
     clip: float = 1.0
@@ -159,6 +165,7 @@ SMALL = Settings(
     free_widths=(32, 48, 64),
     rounds=5,
     iterations=8,
+    deep_iterations=48,
     back=4,
     side=64,
     denoising_batch=8,
@@ -166,7 +173,7 @@ SMALL = Settings(
     budgets={
         **dict.fromkeys(COMPARED[:3], Budget(900, 300)),
         "pnp": Budget(1950, 0),  # as many seconds
-        "bmo-long": Budget(1500, 2500),
+        "bmo-long": Budget(1500, 2500, 300),
         "bmo-blind": Budget(900, 300),
         "bmo-free": Budget(900, 300),
     },
