@@ -10,10 +10,10 @@ import torch
 from bmo import cli, data, record
 from bmo.certify import nonexpansive
 from bmo.data import packing
-from bmo.errors import DataError, DomainError, TrainingError
+from bmo.errors import DataError, DomainError, RecordError, TrainingError
 from bmo.problems import deconvolution as dec
 from bmo.problems.benches import BENCHES
-from bmo.problems.deconvolution import draws, measuring, methods, pictures, pieces, report
+from bmo.problems.deconvolution import draws, measuring, methods, pictures, pieces, report, trained
 from bmo.problems.deconvolution.settings import CASES, COMPARED, Budget
 
 DOUBLE = torch.float64
@@ -395,6 +395,37 @@ class TestRun:
         assert "leave --device and --minutes out" in capsys.readouterr().err
         assert cli.main(["train", "deconvolution", "--device", "meta7"]) == 2
         assert "a device that is here" in capsys.readouterr().err
+
+    def test_the_last_part_of_a_run_is_near_the_fixed_point(self, tmp_path, monkeypatch):
+        budgets = {**small().budgets, "bmo-long": Budget(1, 2, 3)}
+        shelf = pieces.Pieces(small(budgets=budgets, deep_iterations=9), tmp_path)
+        seen, loss = [], dec.Deblurrer.loss
+        monkeypatch.setattr(
+            dec.Deblurrer, "loss", lambda m, batch: seen.append(m.iterations) or loss(m, batch)
+        )
+        model, part = shelf.trained("bmo-long", 0)
+        assert seen == [4, 4, 9, 9, 9] and len(part["losses"]) == 5
+        again, _ = pieces.Pieces(shelf.settings, tmp_path, resume=True).trained("bmo-long", 0)
+        learned = again.learned()
+        assert all(torch.equal(p, learned[name]) for name, p in model.learned().items())
+
+    def test_a_recorded_method_is_rebuilt(self, tmp_path, monkeypatch):
+        assert self.run(tmp_path, monkeypatch, "--method", "bmo", "--record") == 0
+        found = record.read(tmp_path / "deconvolution.page.json")
+        file = tmp_path / "deconvolution.page.bmo.safetensors"
+        weights = record.load_weights(file, record.store.sha256_of(file))
+        monkeypatch.setattr(record, "find", lambda name: found)
+        monkeypatch.setattr(record, "find_weights", lambda name: weights)
+        model = trained.trained("page", "bmo")
+        assert model.settings.rounds == 2 and model.settings.features == 12
+        shelf = pieces.Pieces(small(methods=("bmo",)), tmp_path, resume=True)
+        one, two = (m.restore(*pairs()[1:]) for m in (model, shelf.trained("bmo", 0)[0]))
+        assert torch.equal(one, two)
+        with pytest.raises(RecordError, match="method of bmo"):
+            trained.trained("page", "ena")
+        del weights["wiener.raw"]
+        with pytest.raises(RecordError, match=r"wiener\.raw"):
+            trained.trained("page", "bmo")
 
     def test_methods_of_one_architecture_share_their_denoiser(self, tmp_path):
         shelf = pieces.Pieces(small(), tmp_path)

@@ -5,6 +5,7 @@ Book: chapter 11. :func:`trajectory` takes no clean image; what it returns canno
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -112,6 +113,20 @@ def drop(values: Sequence[float]) -> float:
         0.5
     """
     return max(values) - values[-1]
+
+
+@torch.no_grad()
+def cost(model: Deblurrer, given: Sequence[Tensor], steps: int = 20) -> dict[str, float]:
+    """Seconds of processor time of the start and of one step, for one image (b, symbol, sigma)."""
+    one = [t[:1] for t in given]
+    began = time.process_time()
+    u = model.begin(*one)
+    T = model.map(u, *one)
+    ready = time.process_time()
+    for _ in range(steps):
+        u = T(u)
+    done = time.process_time()
+    return {"start": ready - began, "step": (done - ready) / steps}
 
 
 def mean_psnr(restored: Tensor, clean: Tensor) -> float:

@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 
 from bmo import train
 from bmo.problems.deconvolution.draws import ImageBank, Pairs, blurred, held_out, noisy, spread
-from bmo.problems.deconvolution.measuring import drop, mean_psnr, scores
+from bmo.problems.deconvolution.measuring import cost, drop, mean_psnr, scores
 from bmo.problems.deconvolution.methods import Deblurrer, build
 from bmo.problems.deconvolution.pictures import Pictures, load, test_kernels
 from bmo.problems.deconvolution.settings import Settings
@@ -195,6 +195,7 @@ class Pieces(Shelf[Settings]):
             "cells": cells,
             "psnr": [sum(values) / len(values) for values in means],
             "held_out": mean_psnr(model.restore(*given), clean),
+            "cost": cost(model, given),
         }
 
     def converged(self, method: str, seed: int) -> Part:

@@ -11,6 +11,7 @@ from typing import Any
 
 from bmo import data, parallel
 from bmo.problems.asked import command
+from bmo.problems.deconvolution.measuring import drop
 from bmo.problems.deconvolution.pieces import Pieces
 from bmo.problems.deconvolution.settings import CERTIFIED, settings_of
 from bmo.record import Record, load_weights, provenance_now, row, save_weights, write
@@ -59,6 +60,8 @@ def rows_of(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
                 for key, metric in _METRICS.items():
                     values = [run[at] for run in runs[key]]
                     rows.append(row(method, {**base, "depth": depth}, metric, values))
+            drops = [drop(run) for run in runs["psnr"]]
+            rows.append(row(method, {**base, "depth": s.depths[-1]}, "psnr_drop", drops))
         rows += costs(method, found) + convergence(method, cases["cases"], known, s.depths[-1])
     return rows
 
@@ -67,7 +70,8 @@ def costs(method: str, found: dict[str, Any]) -> list[dict[str, Any]]:
     """What a method needed, and how it did on held-out images."""
     keys = {"parameters": "parameters", "training_seconds": "training_seconds",
             "held_out": "held_out_psnr"}  # fmt: skip
-    return [row(method, {}, metric, found[key]) for key, metric in keys.items()]
+    rows = [row(method, {}, metric, found[key]) for key, metric in keys.items()]
+    return rows + [row(method, {}, f"seconds_{k}", v) for k, v in found["cost"].items()]
 
 
 def convergence(
