@@ -83,5 +83,7 @@ class CentredPotential(CertifiedPotential):
         if self.certified == "none":
             size = circular_bound(weight, self.grid).clamp_min(1.0)
             filters, adjoint = filters * size, adjoint * size
-        bias = self.sigma.to(r).reshape(-1, 1, 1, 1) * layer.bias - functional.conv2d(r, filters)
+        bias = -functional.conv2d(r, filters)
+        if layer.bias is not None:
+            bias = bias + self.sigma.to(r).reshape(-1, 1, 1, 1) * layer.bias
         return layer._replace(filters=filters, adjoint=adjoint, bias=bias)

@@ -93,8 +93,8 @@ def scores(
     resolution: float = 0.0,
 ) -> dict[str, Any]:
     """PSNR, SSIM and relative residual of each seed at each depth: lists (seeds, depths)."""
-    given = [t.to(model.device) for t in observation(image, kernel, percent, seeds)]
-    found = trajectory(model, *given, depths, resolution)
+    b, symbol, sigma = (t.to(model.device) for t in observation(image, kernel, percent, seeds))
+    found = trajectory(model, b, symbol, sigma, depths, resolution)
     truth = image.float().expand_as(found.images[0])
     each = [(score(u, truth), similarity(u, truth)) for u in found.images.cpu()]
     return {

@@ -230,7 +230,8 @@ def _mean(runs: list[list[float]], depth: int) -> float:
 
 def optimizer(model: nn.Module, rate: float, number_rate: float) -> torch.optim.Adam:
     """Adam with one rate for networks and another for raw numbers, which have the size of one."""
-    numbers, weights = [], []
+    numbers: list[nn.Parameter] = []
+    weights: list[nn.Parameter] = []
     for name, p in model.named_parameters():
         (numbers if name.endswith(("raw", "exponent")) else weights).append(p)
     groups = [{"params": weights, "lr": rate}, {"params": numbers, "lr": number_rate}]

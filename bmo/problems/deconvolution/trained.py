@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from bmo import record
 from bmo.errors import RecordError
@@ -30,7 +31,9 @@ def trained(profile: str, method: str) -> Deblurrer:
         raise RecordError(
             f"a method of {', '.join(recorded['methods'])}", repr(method), "choose one", method
         )
-    kept = {k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items() if k in BUILT}
+    kept: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items() if k in BUILT
+    }
     model = build(method, replace(settings_of(profile), **kept))
     model.take(record.find_weights(f"{name}.{method}"))
     return model
