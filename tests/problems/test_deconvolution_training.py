@@ -191,6 +191,26 @@ class TestDraws:
             like = drawn @ kernel.flatten() / drawn.norm(dim=1) / kernel.norm()
             assert float(like.max()) < 0.98
 
+    def test_held_out_images_are_never_drawn_of(self, monkeypatch):
+        packed = {f"bsds500_test/{k}.jpg": torch.full((3, 8, 8), k, dtype=torch.uint8)
+                  for k in range(10)}  # fmt: skip
+        tests = [("set3c/leaves.png", torch.zeros(3, 4, 4))]
+        monkeypatch.setattr(pictures, "training_images", lambda: packed)
+        monkeypatch.setattr(pictures.data, "images", lambda group: iter(tests))
+        found = pictures.load(dec.SMALL)
+        drawn, apart = ({int(i.max()) for i in images} for images in (found.train, found.held_out))
+        assert apart == {0, 3, 6} and drawn == set(range(10)) - apart
+        assert list(found.test) == ["leaves"] and "set3c/leaves.png" in found.files
+        assert len(found.files) == 132 + 200 + 3
+
+    def test_the_page_needs_the_pictures_of_scikit_image(self, monkeypatch):
+        found = pictures.load(dec.PAGE)
+        assert {tuple(i.shape) for i in found.train} == {(3, 256, 256), (3, 200, 300)}
+        assert found.test["rocket"].shape == (3, 96, 96)
+        monkeypatch.setattr(pictures.importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(DataError, match="scikit-image"):
+            pictures.load(dec.PAGE)
+
 
 class TestMethods:
     @pytest.mark.parametrize("name", dec.METHODS)

@@ -153,7 +153,7 @@ class Settings:
         return plain
 
 
-#: For one GPU; about 10 GPU hours, in pieces of a few minutes.
+#: For one GPU, in pieces of a few minutes.
 FULL = Settings("full")
 #: The same real data and test, with networks and budgets for an hour or two on one CPU core.
 SMALL = Settings(
