@@ -173,7 +173,7 @@ SMALL = Settings(
     budgets={
         **dict.fromkeys(COMPARED[:3], Budget(900, 300)),
         "pnp": Budget(1950, 0),  # as many seconds
-        "bmo-long": Budget(1500, 2500, 350),
+        "bmo-long": Budget(1500, 2500, 1000),
         "bmo-blind": Budget(900, 300),
         "bmo-free": Budget(900, 300),
     },
