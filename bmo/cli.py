@@ -1,4 +1,4 @@
-"""The command line, ``python -m bmo``: train, evaluate, bench, certificates, records.
+"""The command line, ``python -m bmo``: train, evaluate, bench, peers, certificates, records.
 
 Every mistake ends in one line that says what is required, what was given and what to do, and
 in exit code 2. An interrupted training exits with 130 and can be resumed.
@@ -19,6 +19,7 @@ from bmo.bench import command as bench
 from bmo.errors import BMOError, TrainingError
 from bmo.performance import experiment as certificates
 from bmo.problems import command as training
+from bmo.problems.deconvolution import peers_report as peers
 from bmo.problems.sparse_coding import METHODS, NOISES, measuring, settings_of
 from bmo.problems.sparse_coding.pictures import load
 from bmo.problems.sparse_coding.trained import trained
@@ -82,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     training.add_arguments(_command(commands, "train", training.HELP))
     _add_evaluate(commands)
     bench.add_arguments(_command(commands, "bench", bench.HELP))
+    peers.add_arguments(_command(commands, "peers", peers.HELP))
     _add_certificates(commands)
     _add_records(commands)
     return top

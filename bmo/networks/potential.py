@@ -22,10 +22,11 @@ from bmo.operators.base import Preparing, require_averaged
 
 START = {"threshold": -1.0, "mask": 2.0, "bias": 0.0}
 """The parts of an activation, and the raw value that each starts from."""
+THRESHOLDS = {"parts": ("threshold",)}
 PRESETS: dict[str, dict[str, Any]] = {
-    "small": {"features": 32, "blocks": 3, "kernel": 3, "guide_widths": (16, 24)},
-    "medium": {"features": 48, "blocks": 5, "kernel": 3, "guide_widths": (24, 32)},
-    "large": {"features": 48, "blocks": 6, "kernel": 5, "guide_widths": (32, 48)},
+    "small": {"features": 32, "blocks": 3, "kernel": 3, "guide_widths": (16, 24), **THRESHOLDS},
+    "medium": {"features": 48, "blocks": 5, "kernel": 3, "guide_widths": (24, 32), **THRESHOLDS},
+    "large": {"features": 48, "blocks": 6, "kernel": 5, "guide_widths": (32, 48), **THRESHOLDS},
 }
 """Keyword arguments of :class:`CertifiedPotential` for three sizes."""
 
@@ -70,7 +71,8 @@ class CertifiedPotential(Preparing):
         width: Channels between the blocks, at least channels * stride**2 (the default).
         guide: Channels of the guide; 0 for none.
         guide_widths: Widths of the guide's network (:class:`UBody`).
-        parts: Which of ``"threshold"`` (always), ``"mask"`` and ``"bias"`` are learned.
+        parts: ``"threshold"`` (always), and ``"mask"`` or ``"bias"`` where they are wanted: without
+            them m = 1 and c = 0. Thresholds alone, as in ``PRESETS``, train fastest at first.
         firm: Blocks with the factor 1 instead of 2; each is then firmly nonexpansive.
         averaged: a in (0, 1]; :math:`D = (1-a)I + aN`, N the chain of the blocks.
         sigma: Noise level before any is bound.

@@ -11,7 +11,13 @@ from torch.nn import functional
 
 import bmo
 from bmo.metric import Diagonal, Identity
-from bmo.networks import CertifiedConv, CertifiedDense, circular_bound, sort_pairs
+from bmo.networks import (
+    CertifiedConv,
+    CertifiedDense,
+    CertifiedPotential,
+    circular_bound,
+    sort_pairs,
+)
 from bmo.operators import Conjugate, HalfQuadratic, Lambda
 
 
@@ -325,6 +331,59 @@ def test_residual_networks() -> None:
         ).measured == pytest.approx(2.0)
 
 
+def potential_step(V: Tensor, m: Tensor, c: Tensor, t: Tensor, factor: float) -> object:
+    """x - (factor / L) V' M clip(Vx + c), by matrices."""
+    L = torch.linalg.matrix_norm(V, 2) ** 2
+
+    def step(x: Tensor) -> Tensor:
+        y = x @ V.T + c
+        return x - factor / L * (m * torch.maximum(-t, torch.minimum(y, t))) @ V
+
+    return step
+
+
+def test_potential_steps() -> None:
+    """One step, both factors, chains, and the best factor; maps drawn from another image."""
+    rng = torch.Generator().manual_seed(11)
+    options = {"trials": 12, "ascent": 10}
+    for _ in range(4):
+        layers = []
+        for _ in range(3):
+            guide = torch.randn(7, 3, generator=rng)
+            V = torch.randn(7, 4, generator=rng)
+            layers.append((V, guide[:, 0].sigmoid(), guide[:, 1], 3 * guide[:, 2].abs()))
+        for factor, a in ((1.0, 0.5), (2.0, 1.0)):
+            one = Lambda(potential_step(*layers[0], factor), Identity())
+            assert bmo.certify.averaged(one, a, size=4, **options).holds
+            J = torch.autograd.functional.jacobian(one, torch.randn(4, generator=rng))
+            assert torch.allclose(J, J.T, atol=1e-13)
+        E = bmo.data.random_orthogonal(4, rng)[:, :3]
+        for factor, a in ((1.0, 3 / 4), (2.0, 1.0)):
+            steps = [potential_step(*layer, factor) for layer in layers]
+
+            def chain(x: Tensor, E: Tensor = E, steps: list[object] = steps) -> Tensor:
+                x = x @ E.T
+                for step in steps:
+                    x = step(x)  # type: ignore[operator]
+                return x @ E
+
+            assert bmo.certify.averaged(Lambda(chain, Identity()), a, size=3, **options).holds
+    V, one, far = torch.eye(2), torch.ones(2), torch.full((2,), 1e9)
+    longer = Lambda(potential_step(V, one, 0 * one, far, 2.1), Identity())
+    assert bmo.certify.nonexpansive(longer, size=2, **options).measured == pytest.approx(1.1)
+
+
+def test_a_threshold_that_follows_the_iterate() -> None:
+    x = torch.linspace(-1.5, 1.5, 601)
+
+    def slope(t: Tensor) -> float:
+        y = x - torch.maximum(-t, torch.minimum(x, t))
+        return float(((y[1:] - y[:-1]) / (x[1:] - x[:-1])).max())
+
+    assert max(slope(torch.full_like(x, t)) for t in (0.0, 0.3, 1.0)) <= 1 + 1e-9
+    assert slope((1 - x.abs()).clamp_min(0)) == pytest.approx(2.0, rel=1e-9)
+
+
 def train(D: nn.Module, steps: int = 150, sigma: float = 0.1) -> nn.Module:
     """A short training on gray pictures, as in the notebook."""
     pictures = [p[::2, ::2] for p in bmo.data.page_pictures("train").values()]
@@ -396,6 +455,20 @@ def test_training_under_the_constraint(denoisers: dict[str, nn.Module]) -> None:
     free = Lambda(denoisers["free"], Identity(3))
     assert bmo.certify.nonexpansive(free, **options).measured > 1.02
     assert bmo.certify.nonexpansive(denoisers["certified"], **options).holds
+
+
+def test_a_trained_potential_network(denoisers: dict[str, nn.Module]) -> None:
+    """Better than the free denoiser of the same training, and nonexpansive."""
+    torch.manual_seed(0)
+    D = train(
+        CertifiedPotential(1, features=16, blocks=2, parts=("threshold",), sigma=0.1)
+    ).prepared()
+    clean = clean_pictures()
+    noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+    free, certified = (bmo.measure.psnr(f(noisy), clean).mean() for f in (denoisers["free"], D))
+    assert float(certified - free) > 0.5
+    found = bmo.certify.nonexpansive(D, shape=(1, 10, 10), trials=9, ascent=10)
+    assert found.holds and found.measured > 0.9
 
 
 def test_a_thousand_steps(denoisers: dict[str, nn.Module]) -> None:

@@ -18,12 +18,13 @@ from bmo.networks.maps import to_pieces
 from tests.networks.dense import dense_of, f64, overwrite
 
 KINDS = ["random", "0", "1e3", "-1e3"]
+ALL = ("threshold", "mask", "bias")
 MAKERS = {
     "plain": {},
-    "firm": {"firm": True},
-    "guided": {"guide": 2},
-    "wide": {"guide": 2, "width": 10, "kernel": 5, "averaged": 0.7},
-    "whole": {"stride": 1, "parts": ("threshold",)},
+    "firm": {"firm": True, "parts": ALL},
+    "guided": {"guide": 2, "parts": ALL},
+    "wide": {"guide": 2, "width": 10, "kernel": 5, "averaged": 0.7, "parts": ALL},
+    "whole": {"stride": 1},
 }
 
 
@@ -78,7 +79,8 @@ def test_the_exact_derivative(name: str) -> None:
 def test_one_block_is_a_gradient_step(firm: bool) -> None:
     """Its derivative is symmetric, with eigenvalues in [-1, 1], or in [0, 1] if it is firm."""
     D = make("guided", blocks=1, firm=firm)
-    overwrite(D, "random")
+    with torch.no_grad():  # thresholds above most responses
+        D.maps.value[:, :2] = 2.0
     J = derivative(bound(D, 6, 8), torch.randn(2, 6, 8, dtype=f64))
     assert torch.allclose(J, J.T, atol=1e-13)
     values = torch.linalg.eigvalsh(J)
@@ -92,7 +94,7 @@ def test_equals_the_dense_matrices() -> None:
     D = make("guided", averaged=0.6, width=9)
     with torch.no_grad():
         for p in D.parameters():
-            p.copy_(torch.randn_like(p))
+            p.copy_(0.3 * torch.randn_like(p))
     run, u = bound(D, 6, 8), torch.randn(2, 6, 8, dtype=f64)
     with torch.no_grad():
         raw = D.maps(run.sigma, run.guide)[0]
@@ -100,7 +102,7 @@ def test_equals_the_dense_matrices() -> None:
     for k, weight in enumerate(D.kernels):
         V = dense_of(weight.detach() / max(1.0, float(circular_bound(weight.detach()))), 3, 4)
         t, m, c = (raw[k, i].flatten() for i in range(3))
-        t, m = float(run.sigma) * torch.log1p(torch.exp(t)), 1 / (1 + torch.exp(-m))
+        t, m = float(run.sigma) * torch.logaddexp(t, 0 * t), 1 / (1 + torch.exp(-m))
         y = V @ x + c
         x = x - 2 * V.T @ (m * torch.maximum(-t, torch.minimum(y, t)))
     last = functional.pixel_shuffle(x.reshape(9, 3, 4)[:8], 2)
@@ -131,25 +133,22 @@ def test_a_guide_that_follows_the_iterate_expands() -> None:
 
 
 def test_small_responses_are_removed_and_no_noise_changes_nothing() -> None:
-    D = CertifiedPotential(1, features=4, blocks=1, stride=1, parts=("threshold",)).double()
-    with torch.no_grad():  # V'V = I: four copies of the image, halved
+    D = CertifiedPotential(1, features=4, blocks=1, stride=1).double()
+    V, t = 0.25, 0.2 * math.log1p(math.exp(-1))
+    with torch.no_grad():  # four copies of V times the image: 2 V'V = 1/2
         D.kernels[0].zero_()
-        D.kernels[0][:, 0, 1, 1] = 0.5 * math.cos(math.pi / 16) ** 2
+        D.kernels[0][:, 0, 1, 1] = V
     u = torch.linspace(-1, 1, 16, dtype=f64).reshape(1, 4, 4)
-    V = 0.5 * math.cos(math.pi / 16) ** 2
-    t = 0.2 * math.log1p(math.exp(-1)) * torch.ones(())
-    removed = u - 2 * 4 * V * torch.clamp(V * u, -t, t)
-    level = D.bind(sigma=torch.tensor(0.05, dtype=f64))
+    small = V * u.abs() < t
+    assert 0 < int(small.sum()) < 16
+    value = D.bind(sigma=torch.tensor(0.2, dtype=f64))(u)
+    assert torch.allclose(value[small], u[small] / 2, atol=1e-14)
+    assert torch.allclose(value[~small], (u - 8 * V * t * u.sign())[~small], atol=1e-14)
     assert torch.equal(D.bind(sigma=torch.tensor(0.0, dtype=f64))(u), u)
-    start = 0.05 * math.log1p(math.exp(-1))
-    assert torch.allclose(level(u), u - 8 * V * torch.clamp(V * u, -start, start), atol=1e-14)
-    assert not torch.allclose(removed, level(u))
 
 
 def test_one_preparation_a_loop_and_gradients_to_the_guide() -> None:
     D = make()
-    f = bmo.LeastSquares(torch.eye(2, dtype=f64), torch.zeros(2, dtype=f64))
-    del f
     shift = bmo.operators.Lambda(lambda u: u + 0.1, D.metric)
     whole = bmo.operators.Composition(shift, D)
     guide = torch.randn(3, 2, 8, 8, dtype=f64, requires_grad=True)
@@ -168,8 +167,7 @@ def test_one_preparation_a_loop_and_gradients_to_the_guide() -> None:
     u.square().sum().backward()
     for p in (*D.parameters(), guide):
         assert p.grad is not None and bool(torch.isfinite(p.grad).all())
-    assert float(D.maps.network.head.weight.grad.abs().max()) > 0
-    assert float(guide.grad.abs().max()) > 0
+        assert float(p.grad.abs().max()) > 0
 
 
 def test_batches_equal_single_images() -> None:
@@ -222,7 +220,7 @@ def test_gradients() -> None:
 
 
 def test_compiles() -> None:
-    D = make()
+    D = make().requires_grad_(False)
     run, u = bound(D, 8, 8), torch.randn(2, 8, 8, dtype=f64)
     compiled = torch.compile(run, backend="aot_eager", fullgraph=True)
     assert torch.allclose(compiled(u), run(u), atol=1e-12)
