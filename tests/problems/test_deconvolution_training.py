@@ -413,7 +413,6 @@ class TestRun:
         assert {"rocket/3"} <= {k.split("/", 1)[1].rsplit("/", 1)[0] for k in found.curves
                                 if k.startswith("psnr/")}  # fmt: skip
         assert found.settings["chosen"]["pnp"]["last"] in (1.0, 2.0)
-        assert not found.select(source="published")
         weights = tmp_path / "deconvolution.page.bmo.safetensors"
         assert weights.exists()
 
@@ -480,11 +479,7 @@ class TestRun:
         with pytest.raises(TrainingError, match="another run"):
             pieces.Pieces(small(features=14), tmp_path, resume=True).denoiser("gkm", 0)
 
-    def test_the_published_rows_and_the_cases_are_what_the_tables_say(self):
-        rows = report.published()
-        assert len(rows) == 36 and all(r["source"] == "published" for r in rows)
-        bmo = [r["value"] for r in rows if r["method"] == "bmo"]
-        assert bmo == [33.67, 35.39, 33.98, 29.46, 30.69, 29.64]
+    def test_the_cases_are_balanced(self):
         assert len(set(CASES)) == 24
         for k, count in ((0, 8), (1, 3), (2, 6)):
             values = [case[k] for case in CASES]
