@@ -93,11 +93,11 @@ def training_step(pieces: Pieces, noise: str, method: str) -> float | None:
     if method in CLASSICAL:
         return None
     taken, rate = [], pieces.rate(noise, method)["rate"]
-    for steps in (1, 1 + TIMED):
+    for steps in (1, 1, 1 + TIMED):  # the first call prepares what the others find ready
         started = time.process_time()
         pieces.fit(noise, method, 0, rate, steps, None)
         taken.append(time.process_time() - started)
-    return max(taken[1] - taken[0], 0.0) / TIMED
+    return max(taken[2] - taken[1], 0.0) / TIMED
 
 
 def costs(pieces: Pieces, noise: str, method: str) -> dict[str, Any]:
