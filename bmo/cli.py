@@ -104,7 +104,7 @@ def _command(commands: Commands, name: str, text: str) -> argparse.ArgumentParse
 def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]
     evaluate = _command(commands, "evaluate", _EVALUATE)
     evaluate.add_argument("experiment", choices=("sparse-coding",))
-    evaluate.add_argument("--profile", choices=record.PROFILES, default="page")
+    evaluate.add_argument("--profile", choices=record.COMMON, default="page")
     evaluate.add_argument("--noise", choices=NOISES, default=NOISES[0])
     evaluate.add_argument("--method", choices=METHODS[:3], default=METHODS[0])
     evaluate.add_argument("--depths", nargs="+", type=int, default=[16, 64, 256, 1000])
@@ -114,7 +114,7 @@ def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]
 
 def _add_certificates(commands: Commands) -> None:  # type: ignore[valid-type]
     certify = _command(commands, "certificates", _CERTIFICATES)
-    certify.add_argument("--profile", choices=record.PROFILES, default="page")
+    certify.add_argument("--profile", choices=record.COMMON, default="page")
     certify.add_argument("--out", type=Path, help="folder (default: runs/certificates.<profile>)")
     certify.set_defaults(run=run_certificates)
 

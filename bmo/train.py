@@ -11,6 +11,7 @@ steps, and the same numbers but for rounding, however many processes there are.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,10 @@ from bmo.errors import DomainError, TrainingError
 CHECKPOINT = "checkpoint.pt"
 Sample = Callable[[torch.Generator], Any]
 Loss = Callable[[Any], Tensor]
+
+
+class OutOfTime(Exception):
+    """The deadline of a training came before its last step; the checkpoint holds what was done."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ def train(
     optimizer: torch.optim.Optimizer | None = None,
     progress: bool | None = None,
     label: str = "train",
+    deadline: float | None = None,
 ) -> list[float]:
     r"""Minimise ``loss(sample(generator))`` over the parameters of ``model``, in place.
 
@@ -120,6 +126,7 @@ def train(
         optimizer: Any torch optimizer over the model's parameters; Adam by default.
         progress: Show a bar; by default only where somebody watches (a terminal).
         label: Text before the bar.
+        deadline: Reading of ``time.monotonic()`` after which no other step begins.
 
     Returns:
         The loss of every step, those before a resumption included.
@@ -129,6 +136,7 @@ def train(
             checkpoint is damaged or belongs to another plan or model; the folder cannot be
             written; a process has stopped, or the model is wrapped in DistributedDataParallel.
         ShapeError: There are more processes than points in a batch.
+        OutOfTime: The deadline has passed; the checkpoint in ``folder`` holds every step so far.
 
     Example:
         >>> model = nn.Linear(1, 1)
@@ -154,6 +162,10 @@ def train(
     )
     with bar:
         for step in range(len(losses), plan.steps):
+            if _is_over(deadline):
+                if path is not None:
+                    save_checkpoint(path, model, chosen, asdict(plan), losses)
+                raise OutOfTime(f"{label}: {step} of {plan.steps} steps done")
             for group, rate in zip(chosen.param_groups, rates, strict=True):
                 group["lr"] = rate * plan.factor(step)
             losses.append(
@@ -165,6 +177,14 @@ def train(
                 save_checkpoint(path, model, chosen, asdict(plan), losses)
     parallel.from_first(b"")  # the last checkpoint is there when any process returns
     return losses
+
+
+def _is_over(deadline: float | None) -> bool:
+    """Whether the first process has passed the deadline: all stop at the same step."""
+    if deadline is None:
+        return False
+    over = b"over" if time.monotonic() > deadline else b""
+    return parallel.from_first(over if parallel.main_process() else None) == b"over"
 
 
 def _require_bare(model: nn.Module) -> None:

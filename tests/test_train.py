@@ -190,3 +190,30 @@ def test_a_bar_is_shown_when_asked(capsys):
 def test_a_plan_outside_its_range_is_refused(wrong):
     with pytest.raises(DomainError, match=next(iter(wrong))):
         train.Plan(**{"steps": 1, "rate": 0.1, **wrong})
+
+
+def test_a_deadline_leaves_every_step_done_and_the_rest_follows(tmp_path, monkeypatch):
+    def run(folder, **options):
+        torch.manual_seed(0)
+        model = nn.Linear(1, 1)
+        losses = train.train(
+            model,
+            lambda x: (model(x) - 2 * x).square().mean(),
+            lambda g: torch.rand(4, 1, generator=g),
+            train.Plan(steps=6, rate=0.1, every=100),
+            folder,
+            **options,
+        )
+        return losses, [p.tolist() for p in model.parameters()]
+
+    whole = run(tmp_path / "whole")
+    ticks = iter(range(100))
+    monkeypatch.setattr(train.time, "monotonic", lambda: next(ticks))
+    with pytest.raises(train.OutOfTime, match="4 of 6 steps"):
+        run(tmp_path / "cut", deadline=3)
+    monkeypatch.undo()
+    state = torch.load(tmp_path / "cut" / train.CHECKPOINT, weights_only=True)
+    assert state["losses"] == whole[0][:4]
+    assert run(tmp_path / "cut", resume=True) == whole
+    with pytest.raises(train.OutOfTime, match="0 of 6"):
+        run(None, deadline=0.0)

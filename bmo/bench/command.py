@@ -40,7 +40,7 @@ Examples:
 
 def add_arguments(bench: argparse.ArgumentParser) -> None:
     """The options of ``bench``."""
-    bench.add_argument("--profile", choices=record.PROFILES, default="page")
+    bench.add_argument("--profile", choices=record.COMMON, default="page")
     bench.add_argument("--peers", type=Path, help="folder with the adapters of peers")
     bench.add_argument("--problem", nargs="+", choices=("P1", "P2", "P3"), help="only these")
     bench.add_argument("--K", nargs="+", type=int, help="only these numbers of steps")

@@ -15,7 +15,7 @@ from bmo.errors import DomainError
 from bmo.performance.certificate import SETTINGS, Certificate
 from bmo.performance.fixed_points import halpern_worst_case, km_worst_case
 from bmo.performance.loops import loop_worst_case
-from bmo.record import PROFILES, Record, provenance_now, row, write
+from bmo.record import COMMON, Record, provenance_now, row, write
 
 EXPERIMENT = "certificates"
 METHODS = {False: "bmo", True: "bmo-h"}
@@ -63,8 +63,8 @@ def settings_of(profile: str) -> dict[str, Any]:
         >>> settings_of("page")["alphas"]
         [0.2, 0.5, 0.8]
     """
-    if profile not in PROFILES:
-        raise DomainError(f"a profile of {', '.join(PROFILES)}", profile, "choose one", profile)
+    if profile not in COMMON:
+        raise DomainError(f"a profile of {', '.join(COMMON)}", profile, "choose one", profile)
     return {"profile": profile, **(_FULL if profile == "full" else _PAGE), "solver": SETTINGS}
 
 

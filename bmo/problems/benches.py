@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bmo.problems import deconvolution
 from bmo.problems import sparse_coding as images
+from bmo.problems.deconvolution import pieces as deconvolution_pieces
+from bmo.problems.deconvolution import report as deconvolution_report
 from bmo.problems.sparse_coding import gaussian
 from bmo.problems.sparse_coding import pieces as image_pieces
 from bmo.problems.sparse_coding import report as image_report
@@ -29,17 +32,19 @@ class Bench:
         shown: The rows of the record that are printed at the end.
         down: What tells their lines apart.
         values: (part) → label → one value for each depth.
+        movable: Whether its parts can be computed on another device, and against a deadline.
     """
 
     noises: tuple[str, ...]
     methods: tuple[str, ...]
     settings_of: Callable[[str], Any]
-    pieces: Callable[[Any, Path, bool], Any]
+    pieces: Callable[..., Any]
     save: Callable[[Any, Path], Path]
     unit: str
     shown: Mapping[str, Any]
     down: tuple[str, ...]
     values: Callable[[dict[str, Any]], dict[str, list[float]]]
+    movable: bool = False
 
 
 def _errors(part: dict[str, Any]) -> dict[str, list[float]]:
@@ -70,5 +75,17 @@ BENCHES = {
         {"metric": "nmse_db", "set": "trained"},
         ("noise", "method", "chosen_by"),
         _errors,
+    ),
+    deconvolution_report.EXPERIMENT: Bench(
+        deconvolution.NOISES,
+        deconvolution.METHODS,
+        deconvolution.settings_of,
+        deconvolution_pieces.Pieces,
+        deconvolution_report.save,
+        "PSNR in dB",
+        {"metric": "psnr"},
+        ("sigma_percent", "image", "method"),
+        lambda part: {"": part["psnr"]},
+        movable=True,
     ),
 }

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bmo import parallel, record
 from bmo.errors import TrainingError
 from bmo.problems.benches import BENCHES, Bench
+from bmo.train import OutOfTime
 
 #: Seconds that processes wait for one that works alone: it tests on all images, say.
 PATIENCE = 6 * 3600.0
@@ -23,11 +27,18 @@ Experiments and their profiles (which never follow the hardware):
                                   else downloaded)
   sparse-coding-gaussian   page   a random 50x100 dictionary; a minute on one core
                            full   250x500, with every method, noise level and shift
+  deconvolution            page   colour pictures inside scikit-image's wheel; a minute on one core
+                           small  BSDS training images, tested on Set3C with the kernels of Levin
+                                  et al.; small networks, some hours on one core
+                           full   the same data, large networks; for one GPU, --device cuda
 
 Parts are kept in --out as they are finished. With --resume a later call goes on where an earlier
 one stopped and ends with the same numbers. --noise, --method and --seeds compute only some of the
 parts (several calls may share one folder); the record is written by a call without them, or with
 --record for those parts alone.
+
+--minutes ends a training after so much time, with a checkpoint; --resume goes on from there. So a
+long run can be cut into pieces of a few minutes each. (deconvolution)
 
 torchrun shares every batch among processes. The numbers are those of one process but for rounding.
 If one process dies, all stop; the same command with --resume goes on from the last checkpoint.
@@ -55,6 +66,8 @@ def add_arguments(train: argparse.ArgumentParser) -> None:
     train.add_argument("--method", nargs="+", choices=methods, help="only these methods")
     train.add_argument("--seeds", nargs="+", type=int, help="only these seeds")
     train.add_argument("--record", action="store_true", help="write a record of these parts alone")
+    train.add_argument("--device", default="cpu", help="such as cuda (deconvolution)")
+    train.add_argument("--minutes", type=float, help="stop then; go on with --resume")
     train.set_defaults(run=run)
 
 
@@ -80,11 +93,41 @@ def run(options: argparse.Namespace) -> None:
         raise TrainingError(
             f"seed {settings.seeds[0]} in a record", f"{options.seeds}", "add it", options.seeds
         )
+    where_to = {}
+    if options.device != "cpu" or options.minutes is not None:
+        where_to = _where_and_when(options, bench)
     with parallel.session(PATIENCE):
-        _train(options, bench, settings)
+        try:
+            _train(options, bench, settings, where_to)
+        except OutOfTime as pause:
+            _say(f"time is over: {pause}; the same command with --resume goes on")
 
 
-def _train(options: argparse.Namespace, bench: Bench, settings: Any) -> None:
+def _where_and_when(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
+    """The device and the deadline of an experiment that can choose them."""
+    if not bench.movable:
+        raise TrainingError(
+            "an experiment that can choose a device and an end",
+            options.experiment,
+            "leave --device and --minutes out",
+            options.experiment,
+        )
+    try:
+        torch.zeros(1, device=options.device)
+    except (RuntimeError, AssertionError) as problem:
+        raise TrainingError(
+            "a device that is here",
+            f"{options.device}: {str(problem).splitlines()[0]}",
+            "leave --device out for the CPU",
+            options.device,
+        ) from problem
+    end = None if options.minutes is None else time.monotonic() + 60 * options.minutes
+    return {"device": options.device, "deadline": end}
+
+
+def _train(
+    options: argparse.Namespace, bench: Bench, settings: Any, where_to: dict[str, Any]
+) -> None:
     """Every process computes; the first one prints."""
     out = options.out or Path("runs") / f"{options.experiment}.{options.profile}"
     asked = {"seeds": options.seeds, "noises": options.noise, "methods": options.method}
@@ -93,7 +136,7 @@ def _train(options: argparse.Namespace, bench: Bench, settings: Any) -> None:
             k: tuple(x for x in getattr(settings, k) if x in v) for k, v in asked.items() if v
         }
         settings = replace(settings, **chosen)
-    pieces = bench.pieces(settings, out, options.resume)
+    pieces = bench.pieces(settings, out, options.resume, **where_to)
     for seed in options.seeds or settings.seeds:
         for noise in options.noise or settings.noises:
             for method in options.method or settings.methods:

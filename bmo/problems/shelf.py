@@ -37,6 +37,8 @@ class Shelf(Generic[AnySettings]):
         folder: Where they are kept.
         resume: Use parts that are there already; otherwise only parts of this very run.
         progress: Show bars while a part is made (default: only in a terminal).
+        device: Where a part is computed, of the experiments that can choose.
+        deadline: Reading of ``time.monotonic()`` after which no training begins another step.
     """
 
     def __init__(
@@ -45,9 +47,11 @@ class Shelf(Generic[AnySettings]):
         folder: Path,
         resume: bool = False,
         progress: bool | None = None,
+        device: str = "cpu",
+        deadline: float | None = None,
     ) -> None:
         self.settings, self.folder, self.resume = settings, folder, resume
-        self.progress = progress
+        self.progress, self.device, self.deadline = progress, device, deadline
         self.made: set[str] = set()
 
     def relevant(self, name: str, known: dict[str, Any]) -> dict[str, Any]:

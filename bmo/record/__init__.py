@@ -8,7 +8,7 @@
 * :mod:`bmo.record.show`: a record as a table, with its provenance in one sentence.
 """
 
-from bmo.record.checks import PROFILES
+from bmo.record.checks import COMMON, PROFILES
 from bmo.record.origin import project_address, project_version, provenance_now
 from bmo.record.schema import Record, row
 from bmo.record.show import provenance, table
@@ -16,6 +16,7 @@ from bmo.record.store import find, read, record_url, seal, sealed, write
 from bmo.record.weights import find_weights, load_weights, save_weights
 
 __all__ = [
+    "COMMON",
     "PROFILES",
     "Record",
     "find",

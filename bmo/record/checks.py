@@ -10,8 +10,11 @@ from typing import Any
 
 from bmo.errors import RecordError
 
-#: ``page`` runs everywhere within minutes; ``full`` is the paper's scale.
-PROFILES = ("page", "full")
+#: ``page`` runs everywhere within minutes; ``small`` is real data with small networks, some hours
+#: on a CPU; ``full`` is the paper's scale.
+PROFILES = ("page", "small", "full")
+#: What every experiment has; ``small`` belongs to those whose ``full`` needs a GPU.
+COMMON = ("page", "full")
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}(-dirty)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -63,7 +66,7 @@ def _is_dict(value: Any) -> bool:
 Checks = dict[str, tuple[Callable[[Any], bool], str]]
 FIELDS: Checks = {
     "experiment": (_matches(_SLUG), "lower-case words joined by hyphens"),
-    "profile": (lambda v: v in PROFILES, "page or full"),
+    "profile": (lambda v: v in PROFILES, "page, small or full"),
     "created": (_is_time, "an ISO 8601 date and time with its zone"),
     "command": (_is_text, "a command"),
     "settings": (_is_dict, "plain JSON (dicts, lists, texts, finite numbers)"),

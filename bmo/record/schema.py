@@ -18,7 +18,7 @@ class Record:
 
     Attributes:
         experiment: Such as ``"sparse-coding"``: lower-case words joined by hyphens.
-        profile: ``"page"`` or ``"full"``.
+        profile: ``"page"``, ``"small"`` or ``"full"``.
         created: Date and time with its zone, ISO 8601.
         command: The command that repeats the run.
         settings: Every setting of the run, as plain JSON.

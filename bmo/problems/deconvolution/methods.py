@@ -1,0 +1,234 @@
+r"""The methods: what trains by Algorithm 1, and the map T that is run afterwards.
+
+Book: chapter 11. For an observation (b, k, sigma) one step is
+
+.. math:: T = (1-\alpha)I + \alpha\,D_{num}\circ D_{net}, \qquad
+          D_{num}(u) = (P + K^\top K)^{-1}(Pu + K^\top b),
+
+and :math:`D_{net}` is a chain of potential steps whose maps (thresholds, masks, biases) are
+computed by a free network from a *guide*, an image that depends on the observation alone. So T is
+nonexpansive in the Euclidean metric for every observation and every :math:`\omega`. The guide is
+the start of the loop: the Wiener image after a few rounds of the same network at falling levels,
+each guided by the image of the round before. With the loop the guide stands still.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bmo.errors import DomainError, RecordError
+from bmo.gkm import GKM
+from bmo.inner import Inner
+from bmo.metric import Identity, Metric
+from bmo.networks import CertifiedPotential, UNet
+from bmo.operators import FourierDataStep, FourierWeight, Operator
+from bmo.parameters import Positive
+from bmo.problems.deconvolution.centred import CentredPotential
+from bmo.problems.deconvolution.draws import Pairs
+from bmo.problems.deconvolution.settings import METHODS, Settings
+from bmo.schedules import schedule
+
+#: Knots of the weight of the loop's data step, from the constant image to the chessboard.
+KNOTS = 5
+
+
+class Step(Operator):
+    r""":math:`D_{num}\circ D_{net}` for one batch of observations, both prepared.
+
+    Args:
+        data: :math:`D_{num}`, bound.
+        denoiser: :math:`D_{net}`, bound; both are nonexpansive in the Euclidean metric.
+    """
+
+    def __init__(self, data: Operator, denoiser: Operator) -> None:
+        super().__init__()
+        self.parts = (data, denoiser)  # in a tuple: a loop need not prepare them again
+        free = "none" in (data.certified, denoiser.certified)
+        self.certified = "none" if free else "by construction"
+
+    @property
+    def metric(self) -> Metric:
+        return Identity(3)
+
+    def forward(self, u: Tensor) -> Tensor:
+        data, denoiser = self.parts
+        return data(denoiser(u))
+
+
+class Deblurrer(nn.Module):
+    r"""A learned method: :meth:`loss` trains it; :meth:`begin` and :meth:`map` run it.
+
+    Args:
+        name: Its name.
+        denoiser: :math:`D_{net}`, with data named ``sigma`` and perhaps ``guide``.
+        settings: Of the experiment (``rounds``, ``iterations``, ``back``, ``alpha``, ``s``).
+        mu: Weight of the upper step in hyper-training.
+
+    The learned numbers: ``wiener``, w in the first image :math:`(w\sigma^2 + K^\top K)^{-1}K^\top
+    b`; ``first``, the level of the first round; ``last``, the level of the last one and of the loop
+    relative to :math:`\sigma`; ``ratio``, r in the weight :math:`p_j = r\sigma^2/\sigma_j^2` of the
+    data step in round j; and the spectrum of the data step in the loop.
+    """
+
+    def __init__(self, name: str, denoiser: Operator, settings: Settings, mu: float = 0.0) -> None:
+        super().__init__()
+        self.name, self.denoiser, self.settings, self.mu = name, denoiser, settings, mu
+        self.iterations = settings.iterations
+        self.wiener, self.first = Positive(100.0), Positive(0.15)
+        self.last, self.ratio = Positive(1.5), Positive(0.3)
+        empty = torch.zeros(1, 1, 2)
+        weight = FourierWeight(0.3 / 1.5**2, knots=KNOTS, per_sigma=True)
+        self.data = FourierDataStep(empty.to(torch.complex64), torch.zeros(1, 1, 2), weight)
+        guide = getattr(denoiser, "guide", None)
+        self.guided = guide is not None and guide.shape[1] > 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.data.b.device
+
+    def learned(self) -> dict[str, Tensor]:
+        """The parameters by name: what :meth:`take` restores."""
+        return {name: p.detach() for name, p in self.named_parameters()}
+
+    def take(self, learned: dict[str, Tensor]) -> None:
+        """Set every parameter.
+
+        Raises:
+            RecordError: One is missing, or has another shape.
+        """
+        own = dict(self.named_parameters())
+        wrong = sorted(k for k in own if k not in learned or learned[k].shape != own[k].shape)
+        if wrong:
+            raise RecordError(
+                f"weights of {self.name}", f"none that fit {wrong[0]}", "train it again", wrong
+            )
+        with torch.no_grad():
+            for name, p in own.items():
+                p.copy_(learned[name])
+
+    def set_numbers(self, first: float, last: float, ratio: float) -> None:
+        """Other levels and another weight, the loop's included; what is learned stays learned."""
+        for name, value in {"first": first, "last": last, "ratio": ratio}.items():
+            getattr(self, name).load_state_dict(Positive(value).state_dict())
+        weight = FourierWeight(ratio / last**2, knots=KNOTS, per_sigma=True)
+        self.data.weight.load_state_dict(weight.state_dict())
+
+    def denoise(self, level: Tensor, guide: Tensor) -> Operator:
+        """:math:`D_{net}` at a level (B, 1, 1, 1), told what the guide shows."""
+        told = {"guide": guide} if self.guided else {}
+        return self.denoiser.bind(sigma=level, **told)
+
+    def levels(self, sigma: Tensor) -> list[Tensor]:
+        r"""The levels of the rounds, falling in equal ratios to the level of the loop."""
+        last = self.last() * sigma
+        high = torch.maximum(self.first().expand_as(last), last)
+        count = max(1, self.settings.rounds)
+        return [high * (last / high) ** (j / count) for j in range(count + 1)]
+
+    def begin(self, observed: Tensor, symbol: Tensor, sigma: Tensor) -> Tensor:
+        r""":math:`u^0`: the Wiener image after the rounds; it knows the observation alone."""
+        spectrum, power = torch.fft.rfft2(observed), symbol.abs().square()
+        right = symbol.conj() * spectrum
+
+        def solve(u: Tensor | None, p: Tensor) -> Tensor:
+            top = right if u is None else right + p * torch.fft.rfft2(u)
+            return torch.fft.irfft2(top / (power + p), s=observed.shape[-2:])
+
+        u = solve(None, self.wiener() * sigma.square())
+        for level in self.levels(sigma)[:-1][: self.settings.rounds]:
+            v = self.denoise(level, u)(u)
+            u = solve(v, self.ratio() * (sigma / level).square())
+        return u
+
+    def map(self, u: Tensor, observed: Tensor, symbol: Tensor, sigma: Tensor) -> GKM:
+        """T for these observations, guided by u: the start, which no step changes."""
+        data = self.data.bind(b=observed, symbol=symbol, sigma=sigma)
+        D = Step(data, self.denoise(self.levels(sigma)[-1], u))
+        certified = D.certified != "none"
+        return GKM(D, self.settings.alpha if certified else 1.0, check=certified)
+
+    def loss(self, batch: Pairs) -> Tensor:
+        r"""The mean root error of :math:`u^K`, and half of it of the start.
+
+        The root of :math:`2\ell/n` is taken image by image: so no noise level outweighs another.
+        All steps but the last few are taken without gradient.
+        """
+        clean, *given = batch
+        u = start = self.begin(*given)
+        inner = Inner(self.map(u, *given), self.mu, schedule(self.settings.s))
+        upper = Distance(clean)
+        sizes, back = inner.sizes(self.iterations), self.settings.back
+        ahead = len(sizes) - back
+        if ahead > 0:
+            with torch.no_grad():
+                u = inner.advance(u.detach(), u, upper, sizes[:ahead])
+        u = inner.advance(u, start, upper, sizes[max(ahead, 0) :], max(ahead, 0))
+        return upper.root(u) + 0.5 * upper.root(start)
+
+    def denoising_loss(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """The mean root error of denoising, relative to the root of the noise level."""
+        clean, noise, level = batch
+        restored = self.denoise(level, noise)(noise)
+        root = (restored - clean).square().mean((1, 2, 3)).add(1e-10).sqrt()
+        return (root / level.flatten().sqrt()).mean()
+
+    @torch.no_grad()
+    def restore(self, b: Tensor, symbol: Tensor, sigma: float | Tensor) -> Tensor:
+        """The image after K steps of T alone: no ground truth. Shapes as in :class:`Pairs`."""
+        level = torch.as_tensor(sigma, dtype=b.dtype).reshape(-1, 1, 1, 1).expand(len(b), 1, 1, 1)
+        u = self.begin(b, symbol, level)
+        T = self.map(u, b, symbol, level)
+        return T.iterate(u, iterations=self.settings.iterations).value
+
+
+class Distance:
+    r""":math:`\ell(u) = \tfrac12\|u - x\|^2` for clean images x (B, C, H, W).
+
+    Example:
+        >>> Distance(torch.ones(1, 1, 1, 2))(torch.zeros(1, 1, 1, 2))
+        tensor([1.])
+    """
+
+    closed = True  # nothing in it is learned
+
+    def __init__(self, clean: Tensor) -> None:
+        self.clean = clean
+
+    def __call__(self, u: Tensor) -> Tensor:
+        return 0.5 * (u - self.clean).square().sum((-3, -2, -1))
+
+    def gradient(self, u: Tensor) -> Tensor:
+        r""":math:`\nabla\ell(u) = u - x`."""
+        return u - self.clean
+
+    def root(self, u: Tensor) -> Tensor:
+        r"""The mean over images of :math:`\sqrt{2\ell/n}`."""
+        return (2 * self(u) / self.clean[0].numel() + 1e-10).sqrt().mean()
+
+
+def build(name: str, settings: Settings, seed: int = 0) -> Deblurrer:
+    """A fresh model of a method; equal seeds give equal weights where methods share a network.
+
+    Args:
+        name: Out of :data:`~bmo.problems.deconvolution.settings.METHODS`.
+        settings: Of the experiment.
+        seed: Decides the weights.
+
+    Raises:
+        DomainError: Another name.
+    """
+    if name not in METHODS:
+        raise DomainError(f"one of the methods {METHODS}", repr(name), "choose one", name)
+    s = settings
+    kept = torch.get_rng_state()
+    torch.manual_seed(seed)
+    if name == "bmo-free":
+        net: Operator = UNet(3, s.free_widths)
+    elif name == "bmo-blind":
+        net = CertifiedPotential(3, s.features, s.blocks)
+    else:
+        net = CentredPotential(s.features, s.blocks, s.widths, s.map_widths, name != "ena")
+    torch.set_rng_state(kept)
+    return Deblurrer(name, net, s, s.mu if name.startswith("bmo") else 0.0)

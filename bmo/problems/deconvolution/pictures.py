@@ -1,0 +1,111 @@
+"""The images of each profile: to train on, to choose by, and to test on.
+
+Book: chapter 11. ``page``: colour pictures inside scikit-image's wheel. ``small`` and ``full``:
+the packed BSDS images (of which a few are held out for every choice) and, untouched until the
+end, Set3C.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bmo import data
+from bmo.data.packing import TRAINING_SETS, halved, training_images
+from bmo.data.reading import decode
+from bmo.data.registry import picture_hashes
+from bmo.errors import DataError
+from bmo.files import check
+from bmo.measure import to_uint8
+from bmo.problems.deconvolution.kernels import SIDES, levin, motion_kernel
+from bmo.problems.deconvolution.settings import Settings
+
+#: Colour pictures of scikit-image's wheel: to learn from, to choose by, and to test on.
+TRAIN, HELD_OUT, TEST = ("astronaut.png", "coffee.png"), ("chelsea.png",), ("rocket.jpg",)
+
+#: Seed of the page's test kernels.
+PAGE_KERNELS = 2**40
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images of one profile, uint8 (3, H, W).
+
+    Attributes:
+        train: Images to draw patches from.
+        held_out: Other images, for every choice.
+        test: Name → float64 image on [0, 1].
+        files: Every file used, as :func:`bmo.data.hashes` wants them.
+    """
+
+    train: list[Tensor]
+    held_out: list[Tensor]
+    test: dict[str, Tensor]
+    files: list[str]
+
+
+def load(settings: Settings) -> Pictures:
+    """Read and verify the images of a profile.
+
+    Raises:
+        DataError: A file is missing or altered.
+    """
+    return _page(settings) if settings.profile == "page" else _real(settings)
+
+
+def test_kernels(settings: Settings) -> list[Tensor]:
+    """The kernels of the test: those of Levin et al.; for ``page`` as many random ones.
+
+    No training kernel is among them: those are drawn by other generators.
+    """
+    if settings.profile != "page":
+        return levin()
+    draws = torch.Generator().manual_seed(PAGE_KERNELS)
+    return [motion_kernel(draws, side) for side in SIDES]
+
+
+def _real(settings: Settings) -> Pictures:
+    packed = training_images()
+    chosen = list(packed)[:: max(1, len(packed) // settings.held_out)][: settings.held_out]
+    test = {name.split("/")[1].split(".")[0]: image for name, image in data.images("set3c")}
+    files = [*(f for group in TRAINING_SETS for f in data.files(group)), *data.files("set3c")]
+    return Pictures(
+        [image for name, image in packed.items() if name not in chosen],
+        [packed[name] for name in chosen],
+        test,
+        files,
+    )
+
+
+def _page(settings: Settings) -> Pictures:
+    def small(name: str) -> Tensor:
+        return halved(_picture(name))
+
+    test = {name.split(".")[0]: _middle(small(name), settings.crop).double() for name in TEST}
+    return Pictures(
+        [to_uint8(small(name)) for name in TRAIN],
+        [to_uint8(small(name)) for name in HELD_OUT],
+        {name: to_uint8(image).double() / 255 for name, image in test.items()},
+        [f"scikit-image/{name}" for name in (*TRAIN, *HELD_OUT, *TEST)],
+    )
+
+
+def _picture(name: str) -> Tensor:
+    spec = importlib.util.find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise DataError(
+            "the package scikit-image", "no such package", "pip install scikit-image", "skimage"
+        )
+    path = Path(spec.origin).parent / "data" / name
+    return decode(
+        check(path, picture_hashes()[name], source="scikit-image, reinstalled"), torch.float32
+    )
+
+
+def _middle(image: Tensor, side: int) -> Tensor:
+    top, left = ((length - side) // 2 for length in image.shape[1:])
+    return image[:, top : top + side, left : left + side]

@@ -1,0 +1,172 @@
+"""The record of the experiment: tables, convergence cases, curves and provenance.
+
+Book: chapter 11. Everything that it says was measured by iterating T alone; the published rows are
+those that others printed for the same images, kernel and noise, and are marked so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bmo import data, parallel
+from bmo.problems.asked import command
+from bmo.problems.deconvolution.measuring import drop
+from bmo.problems.deconvolution.pieces import Pieces
+from bmo.problems.deconvolution.settings import CERTIFIED, settings_of
+from bmo.record import Record, load_weights, provenance_now, row, save_weights, write
+
+EXPERIMENT = "deconvolution"
+_METRICS = {"psnr": "psnr", "ssim": "ssim", "residual": "relative_residual"}
+#: PSNR in dB of butterfly, leaves and starfish, Levin kernel 3, at 1 % and at 3 %, as published.
+PUBLISHED = {
+    "epll": ((20.55, 19.22, 24.84), (18.64, 17.54, 22.47)),
+    "fdn": ((27.40, 26.51, 27.48), (24.27, 23.53, 24.71)),
+    "ircnn": ((32.74, 33.22, 33.53), (28.53, 28.45, 28.42)),
+    "ircnn+": ((32.48, 33.59, 32.18), (28.40, 28.14, 28.20)),
+    "dpir": ((34.18, 35.12, 33.91), (29.45, 30.27, 29.46)),
+    "bmo": ((33.67, 35.39, 33.98), (29.46, 30.69, 29.64)),
+}
+_IMAGES = ("butterfly", "leaves", "starfish")
+
+Parts = dict[str, tuple[dict[str, Any], dict[str, Any]]]
+
+
+def collect(pieces: Pieces) -> Parts:
+    """Every part of the run, computed if it is not there yet: method → (tables, cases)."""
+    s = pieces.settings
+    return {
+        method: (pieces.result("gaussian", method, seed), pieces.converged(method, seed))
+        for method in s.methods
+        for seed in s.seeds[:1]
+    }
+
+
+def certificate(method: str) -> str:
+    """How it is known that a method converges: for every parameter, or not at all."""
+    return "by construction" if method in CERTIFIED else "none"
+
+
+def rows_of(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
+    """The tables: each metric at the table's depths on every image; costs; convergence."""
+    s, rows = pieces.settings, []
+    for method, (found, cases) in parts.items():
+        known = {"certified": certificate(method)}
+        for cell, runs in found["cells"].items():
+            image, percent = cell.split("/")
+            base = {"image": image, "sigma_percent": float(percent), "kernel": s.kernel, **known}
+            for depth in s.table_depths:
+                at = list(s.depths).index(depth)
+                for key, metric in _METRICS.items():
+                    values = [run[at] for run in runs[key]]
+                    rows.append(row(method, {**base, "depth": depth}, metric, values))
+            drops = [drop(run) for run in runs["psnr"]]
+            rows.append(row(method, {**base, "depth": s.depths[-1]}, "psnr_drop", drops))
+        rows += costs(method, found) + convergence(method, cases["cases"], known, s.depths[-1])
+    return rows
+
+
+def costs(method: str, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a method needed, and how it did on held-out images."""
+    keys = {"parameters": "parameters", "training_seconds": "training_seconds",
+            "held_out": "held_out_psnr"}  # fmt: skip
+    rows = [row(method, {}, metric, found[key]) for key, metric in keys.items()]
+    return rows + [row(method, {}, f"seconds_{k}", v) for k, v in found["cost"].items()]
+
+
+def convergence(
+    method: str, cases: list[dict[str, Any]], known: dict[str, Any], depth: int
+) -> list[dict[str, Any]]:
+    """The residual and the loss of PSNR at the last depth, for every case and at worst."""
+    rows = []
+    for case in cases:
+        setting = {"case": f"{case['image']}/{case['kernel']}/{case['percent']:g}", **known}
+        setting["depth"] = depth
+        rows.append(row(method, setting, "psnr_drop", case["drop"]))
+        rows.append(row(method, setting, "relative_residual", case["residual"][-1]))
+    worst = {**known, "depth": depth, "case": "worst of all"}
+    rows.append(row(method, worst, "psnr_drop", max(c["drop"] for c in cases)))
+    rows.append(row(method, worst, "relative_residual", max(c["residual"][-1] for c in cases)))
+    rows.append(row(method, worst, "diverged", sum(c["diverged"] for c in cases)))
+    return rows
+
+
+def published() -> list[dict[str, Any]]:
+    """The rows that others printed for this protocol, rounded as printed."""
+    return [
+        row(
+            name,
+            {"image": image, "sigma_percent": percent, "kernel": 3},
+            "psnr",
+            value,
+            source="published",
+        )
+        for name, levels in PUBLISHED.items()
+        for percent, values in zip((1.0, 3.0), levels, strict=True)
+        for image, value in zip(_IMAGES, values, strict=True)
+    ]
+
+
+def curves_of(pieces: Pieces, parts: Parts) -> dict[str, list[float]]:
+    """Means over noise seeds at each depth, the worst cases, and the losses of training."""
+    curves: dict[str, list[float]] = {"depth": [float(d) for d in pieces.settings.depths]}
+    for method, (found, cases) in parts.items():
+        for cell, runs in found["cells"].items():
+            for key in ("psnr", "residual"):
+                columns = zip(*runs[key], strict=True)
+                curves[f"{key}/{cell}/{method}"] = [sum(c) / len(c) for c in columns]
+        residuals = zip(*(case["residual"] for case in cases["cases"]), strict=True)
+        curves[f"largest residual of the cases/{method}"] = [max(r) for r in residuals]
+        for case in cases["cases"]:
+            name = f"{case['image']}/{case['kernel']}/{case['percent']:g}"
+            curves[f"case psnr/{name}/{method}"] = case["psnr"]
+        for key, label in (("denoising", "denoising loss"), ("losses", "training loss")):
+            if found[key]:
+                curves[f"{label}/{method}"] = found[key]
+    return curves
+
+
+def save(pieces: Pieces, folder: Path) -> Path:
+    """Assemble the record and the weights of the first seed, and write them.
+
+    Of several processes all must call it; the first one writes.
+
+    Returns:
+        Path of the record.
+    """
+    s, parts = pieces.settings, collect(pieces)
+    rows = rows_of(pieces, parts)
+    record = Record(
+        **{**provenance_now(), "command": command(EXPERIMENT, s, settings_of)},
+        experiment=EXPERIMENT,
+        profile=s.profile,
+        settings={
+            **s.as_dict(),
+            "chosen": {method: found["chosen"] for method, (found, _) in parts.items()},
+            "tested": "T alone from its start: no upper objective, mu = 0, one omega at every step",
+        },
+        seeds=list(s.seeds),
+        data=data.hashes(pieces.pictures.files),
+        seconds=sum(
+            found["seconds"] + found["training_seconds"] + cases["seconds"]
+            for found, cases in parts.values()
+        ),
+        rows=rows if s.profile == "page" else rows + published(),
+        curves=curves_of(pieces, parts),
+    )
+    if parallel.main_process():
+        save_all_weights(pieces, parts, folder)
+        write(record, folder)
+    parallel.from_first(b"")  # the files are there when any process returns
+    return folder / f"{record.name}.json"
+
+
+def save_all_weights(pieces: Pieces, parts: Parts, folder: Path) -> None:
+    """The methods of the first seed, each in a file of its own."""
+    s = pieces.settings
+    for method, (found, _) in parts.items():
+        own = pieces.folder / f"trained.{method}.seed{s.seeds[0]}.safetensors"
+        save_weights(
+            load_weights(own, found["weights"]),
+            folder / f"{EXPERIMENT}.{s.profile}.{method}.safetensors",
+        )
