@@ -79,7 +79,7 @@ class Deblurrer(nn.Module):
         self.last, self.ratio = Positive(1.5), Positive(0.3)
         empty = torch.zeros(1, 1, 2)
         weight = FourierWeight(0.3 / 1.5**2, knots=KNOTS, per_sigma=True)
-        self.data = FourierDataStep(empty.to(torch.complex64), torch.zeros(1, 1, 2), weight)
+        self.data = FourierDataStep(torch.complex(empty, empty), empty, weight)
         guide = getattr(denoiser, "guide", None)
         self.guided = guide is not None and guide.shape[1] > 0
 
