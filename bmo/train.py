@@ -26,6 +26,8 @@ from bmo.checkpoint import load_checkpoint, save_checkpoint
 from bmo.errors import DomainError, TrainingError
 
 CHECKPOINT = "checkpoint.pt"
+#: What a step requires; a search over learning rates may go on without a rate that breaks it.
+FINITE = "a finite loss and gradient"
 Sample = Callable[[torch.Generator], Any]
 Loss = Callable[[Any], Tensor]
 
@@ -215,7 +217,7 @@ def _step(
     number = float(value)
     if not (math.isfinite(number) and bool(torch.isfinite(norm))):
         raise TrainingError(
-            "a finite loss and gradient",
+            FINITE,
             f"loss {number}, gradient norm {float(norm)} at step {step + 1}",
             "lower the learning rate or set clip; the last checkpoint is untouched",
             step + 1,

@@ -26,10 +26,11 @@ Experiments and their profiles (which never follow the hardware):
                            full   BSDS training images, tested on Set14 (from the folder BMO_DATA,
                                   else downloaded)
   sparse-coding-gaussian   page   a random 50x100 dictionary; a minute on one core
-                           full   250x500, with every method, noise level and shift
+                           full   250x500, with every method, noise level and shift; a network
+                                  with 16 different layers goes on by repeating the last one
   deconvolution            page   colour pictures inside scikit-image's wheel; a minute on one core
                            small  BSDS training images, tested on Set3C with the kernels of Levin
-                                  et al.; small networks, some hours on one core
+                                  et al.; small networks, an hour or two of one core
                            full   the same data, large networks; for one GPU, --device cuda
 
 Parts are kept in --out as they are finished. With --resume a later call goes on where an earlier
@@ -46,6 +47,7 @@ If one process dies, all stop; the same command with --resume goes on from the l
 Examples:
   python -m bmo train sparse-coding --profile page
   python -m bmo train sparse-coding-gaussian --profile full --noise 30db --method bmo gkm
+  python -m bmo train sparse-coding-gaussian --profile full --method ena-alista ena-tista --record
   python -m bmo train sparse-coding --profile full --out runs/full --noise gaussian
   python -m bmo train sparse-coding --profile full --out runs/full --resume
   torchrun --standalone --nproc-per-node 2 -m bmo train sparse-coding --profile page

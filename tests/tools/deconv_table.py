@@ -47,10 +47,10 @@ NAMES = {
 }
 
 
-def record(name: str, root: Path = ROOT) -> Record | None:
-    """Return a record, if it was made."""
-    path = root / FOLDER / name
-    return read(path) if path.is_file() else None
+def records(root: Path = ROOT) -> tuple[Record, Record, Record]:
+    """Return the three records: ours, the classical methods, the peers."""
+    ours, classical, peers = (read(root / FOLDER / name) for name in (OURS, CLASSICAL, PEERS))
+    return ours, classical, peers
 
 
 def yes(certified: str) -> str:
@@ -79,28 +79,25 @@ def line(record: Record, method: str, **where: Any) -> list[str]:
     return [NAMES[method], "measured", certified, *means, f"{spread:.2f}"]
 
 
-def published(ours: Record) -> list[list[str]]:
+def published(peers: Record) -> list[list[str]]:
     """Return the lines of the poster."""
-    names = list(dict.fromkeys(r["method"] for r in ours.select(source="published")))
+    names = list(dict.fromkeys(r["method"] for r in peers.select(source="published")))
     lines = []
     for name in names:
         values = [
-            ours.value(source="published", method=name, image=image, sigma_percent=percent)
+            peers.value(source="published", method=name, image=image, sigma_percent=percent)
             for image, percent in CELLS
         ]
         lines.append([name.upper(), "published", "–", *(f"{v:.2f}" for v in values), "–"])
     return lines
 
 
-def main_table(ours: Record, classical: Record | None, peers: Record | None) -> str:
+def main_table(ours: Record, classical: Record, peers: Record) -> str:
     """Return the table of all methods: measured by us beside published."""
-    lines, sources = published(ours), [ours]
+    lines, sources = published(peers), (ours, classical, peers)
     for other in (classical, peers):
-        if other is not None:
-            measured = [r["method"] for r in other.rows if r["source"] == "measured"]
-            methods = [m for m in NAMES if m in measured]
-            lines += [line(other, method) for method in methods]
-            sources.append(other)
+        measured = {r["method"] for r in other.rows if r["source"] == "measured"}
+        lines += [line(other, method) for method in NAMES if method in measured]
     methods = [m for m in NAMES if m in ours.settings["methods"]]
     lines += [line(ours, method, depth=LAST) for method in methods]
     where = "\n\n".join(provenance(source) for source in sources)
@@ -109,8 +106,7 @@ def main_table(ours: Record, classical: Record | None, peers: Record | None) -> 
 
 def ours(root: Path = ROOT) -> list[str]:
     """Return the six means of the best certified method, for the report."""
-    found = record(OURS, root)
-    return [] if found is None else line(found, BEST, depth=LAST)[3:9]
+    return line(read(root / FOLDER / OURS), BEST, depth=LAST)[3:9]
 
 
 def mean(ours: Record, method: str, depth: int) -> float:
@@ -124,12 +120,13 @@ def joint(ours: Record) -> str:
     depths = ours.settings["table_depths"]
     lines = []
     for method in (m for m in NAMES if m in ours.settings["methods"]):
-        minutes = ours.value(method=method, metric="training_seconds") / 60
+        spent = ours.settings["budgets"][method]
+        steps = " + ".join(str(spent[k]) for k in ("denoising", "steps", "deep") if spent[k])
         size = ours.value(method=method, metric="parameters")
         certified = cells(ours, method, depth=LAST)[0]["setting"]["certified"]
         values = [f"{mean(ours, method, depth):.2f}" for depth in depths]
-        lines.append([NAMES[method], yes(certified), f"{size:,.0f}", f"{minutes:.0f}", *values])
-    head = ["method", "certificate", "parameters", "minutes", "start", *map(str, depths[1:])]
+        lines.append([NAMES[method], yes(certified), f"{size:,.0f}", steps, *values])
+    head = ["method", "certificate", "parameters", "steps of Adam", "start", *map(str, depths[1:])]
     return grid(head, lines)
 
 
@@ -151,9 +148,7 @@ def convergence(ours: Record) -> str:
 
 def tables(root: Path = ROOT) -> dict[Path, str]:
     """Return the text of the files."""
-    ours, classical, peers = (record(name, root) for name in (OURS, CLASSICAL, PEERS))
-    if ours is None:
-        return {}
+    ours, classical, peers = records(root)
     return {
         GENERATED / "deconv-table.txt": main_table(ours, classical, peers),
         GENERATED / "deconv-joint.txt": joint(ours),
@@ -163,24 +158,20 @@ def tables(root: Path = ROOT) -> dict[Path, str]:
 
 def short(root: Path = ROOT) -> str:
     """Return the README's table: the mean over the three images, for each noise level."""
-    ours, classical, peers = (record(name, root) for name in (OURS, CLASSICAL, PEERS))
+    ours, classical, peers = records(root)
     lines = []
-    for source, names in (
+    for source, methods in (
         (classical, ("unh-tv", "ena-fdn")),
         (peers, ("pnp-ffdnet-dpir",)),
         (ours, ("ena", "gkm", "bmo", "bmo-free", "bmo-long")),
     ):
-        for method in names if source is not None else ():
-            if source is ours and method not in ours.settings["methods"]:
-                continue
+        for method in (m for m in methods if source is not ours or m in ours.settings["methods"]):
             where = {"depth": LAST} if source is ours else {}
-            _, kind, certified, *values = line(source, method, **where)
-            lines.append([NAMES[method], kind, certified, *_means([float(v) for v in values[:6]])])
-    for name, kind, certified, *values in published(ours) if ours is not None else ():
-        if name in ("DPIR", "BMO"):
-            lines.append([name, kind, certified, *_means([float(v) for v in values[:6]])])
+            lines.append(line(source, method, **where))
+    lines += [found for found in published(peers) if found[0] in ("DPIR", "BMO")]
+    shown = [[*found[:3], *_means([float(v) for v in found[3:9]])] for found in lines]
     head = ["method", "source", "certificate", "1 % noise", "3 % noise"]
-    return f"{grid(head, lines)}\n{provenance(ours)}\n" if ours is not None else ""
+    return f"{grid(head, shown)}\n{provenance(ours)}\n"
 
 
 def _means(values: list[float]) -> list[str]:
@@ -195,9 +186,7 @@ def written(text: str, root: Path = ROOT) -> str:
 def write(root: Path = ROOT) -> list[str]:
     """Write what has changed; return the names of these files."""
     changed, made = [], tables(root)
-    readme = root / "README.md"
-    if readme.is_file():
-        made[Path("README.md")] = written(readme.read_text("utf8"), root)
+    made[Path("README.md")] = written((root / "README.md").read_text("utf8"), root)
     for path, text in made.items():
         if not (root / path).is_file() or (root / path).read_text("utf8") != text:
             (root / path).write_text(text, "utf8")

@@ -29,6 +29,8 @@ from bmo.problems.deconvolution.draws import Pairs
 from bmo.problems.deconvolution.settings import METHODS, Settings
 from bmo.schedules import schedule
 
+#: Where the last level, relative to the noise, and the ratio of the weights start.
+LAST, RATIO = 1.5, 0.3
 #: Knots of the weight of the loop's data step, from the constant image to the chessboard.
 KNOTS = 5
 
@@ -66,9 +68,10 @@ class Deblurrer(nn.Module):
         mu: Weight of the upper step in hyper-training.
 
     The learned numbers: ``wiener``, w in the first image :math:`(w\sigma^2 + K^\top K)^{-1}K^\top
-    b`; ``first``, the level of the first round; ``last``, the level of the last one and of the loop
+    b`; ``first``, the level of the first round; ``last``, the level that the rounds fall to,
     relative to :math:`\sigma`; ``ratio``, r in the weight :math:`p_j = r\sigma^2/\sigma_j^2` of the
-    data step in round j; and the spectrum of the data step in the loop.
+    data step in round j; and the spectrum of the data step in the loop. The level of the loop is
+    ``loop`` times the last one; this number is not learned.
     """
 
     def __init__(self, name: str, denoiser: Operator, settings: Settings, mu: float = 0.0) -> None:
@@ -76,9 +79,10 @@ class Deblurrer(nn.Module):
         self.name, self.denoiser, self.settings, self.mu = name, denoiser, settings, mu
         self.iterations = settings.iterations
         self.wiener, self.first = Positive(100.0), Positive(0.15)
-        self.last, self.ratio = Positive(1.5), Positive(0.3)
+        self.last, self.ratio = Positive(LAST), Positive(RATIO)
+        self.loop = nn.Parameter(torch.ones(()), requires_grad=False)
         empty = torch.zeros(1, 1, 2)
-        weight = FourierWeight(0.3 / 1.5**2, knots=KNOTS, per_sigma=True)
+        weight = FourierWeight(RATIO / LAST**2, knots=KNOTS, per_sigma=True)
         self.data = FourierDataStep(torch.complex(empty, empty), empty, weight)
         guide = getattr(denoiser, "guide", None)
         self.guided = guide is not None and guide.shape[1] > 0
@@ -115,6 +119,17 @@ class Deblurrer(nn.Module):
         weight = FourierWeight(ratio / last**2, knots=KNOTS, per_sigma=True)
         self.data.weight.load_state_dict(weight.state_dict())
 
+    @torch.no_grad()
+    def quicken(self) -> None:
+        """Set the loop's level and data step back to where they start; the rounds stay learned.
+
+        Hyper-training at a small depth learns a loop that hardly moves. Near the fixed point it
+        has to begin with one that gets there.
+        """
+        self.loop.copy_(LAST / self.last())
+        weight = FourierWeight(RATIO / LAST**2, knots=KNOTS, per_sigma=True)
+        self.data.weight.load_state_dict(weight.state_dict())
+
     def denoise(self, level: Tensor, guide: Tensor) -> Operator:
         """:math:`D_{net}` at a level (B, 1, 1, 1), told what the guide shows."""
         told = {"guide": guide} if self.guided else {}
@@ -145,7 +160,7 @@ class Deblurrer(nn.Module):
     def map(self, u: Tensor, observed: Tensor, symbol: Tensor, sigma: Tensor) -> GKM:
         """T for these observations, guided by u: the start, which no step changes."""
         data = self.data.bind(b=observed, symbol=symbol, sigma=sigma)
-        D = Step(data, self.denoise(self.levels(sigma)[-1], u))
+        D = Step(data, self.denoise(self.loop * self.levels(sigma)[-1], u))
         certified = D.certified != "none"
         return GKM(D, self.settings.alpha if certified else 1.0, check=certified)
 

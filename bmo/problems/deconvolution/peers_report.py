@@ -21,7 +21,7 @@ from bmo.problems.deconvolution.peers import (
     settings_of,
 )
 from bmo.record import Record, provenance_now, read, row, table, write
-from bmo.record.checks import PROFILES
+from bmo.record.checks import COMMON
 
 EXPERIMENT = "deconvolution-peers"
 #: PSNR in dB as the poster of Liu et al. (2022) prints it: method → percent → one for each image.
@@ -156,7 +156,7 @@ def save(pieces: Pieces, folder: Path) -> Path:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``peers``."""
-    parser.add_argument("--profile", choices=PROFILES, default="page")
+    parser.add_argument("--profile", choices=COMMON, default="page")
     parser.add_argument("--out", type=Path, help=f"folder (default: runs/{EXPERIMENT}.<profile>)")
     parser.add_argument("--resume", action="store_true", help="use what is already in --out")
     parser.add_argument("--method", nargs="+", choices=METHODS, help="only these tables")

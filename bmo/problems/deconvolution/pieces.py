@@ -151,6 +151,8 @@ class Pieces(Shelf[Settings]):
             if steps:
                 folder = self.folder / (name if what == "deblurring" else f"{name}.deep")
                 draws = seed + (1 if what == "deblurring" else 2)
+                if what == "deepening":
+                    model.quicken()
                 losses += self.fit(model, what, steps, draws, folder)
         return losses
 
@@ -233,6 +235,7 @@ def optimizer(model: nn.Module, rate: float, number_rate: float) -> torch.optim.
     numbers: list[nn.Parameter] = []
     weights: list[nn.Parameter] = []
     for name, p in model.named_parameters():
-        (numbers if name.endswith(("raw", "exponent")) else weights).append(p)
+        if p.requires_grad:
+            (numbers if name.endswith(("raw", "exponent")) else weights).append(p)
     groups = [{"params": weights, "lr": rate}, {"params": numbers, "lr": number_rate}]
     return torch.optim.Adam(groups)

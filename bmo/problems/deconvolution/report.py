@@ -1,7 +1,7 @@
 """The record of the experiment: tables, convergence cases, curves and provenance.
 
-Book: chapter 11. Everything that it says was measured by iterating T alone; the published rows are
-those that others printed for the same images, kernel and noise, and are marked so.
+Book: chapter 11. Everything that it says was measured by iterating T alone. What others printed
+for the same images, kernel and noise stands in the record ``deconvolution-peers``.
 """
 
 from __future__ import annotations
@@ -18,16 +18,6 @@ from bmo.record import Record, load_weights, provenance_now, row, save_weights, 
 
 EXPERIMENT = "deconvolution"
 _METRICS = {"psnr": "psnr", "ssim": "ssim", "residual": "relative_residual"}
-#: PSNR in dB of butterfly, leaves and starfish, Levin kernel 3, at 1 % and at 3 %, as published.
-PUBLISHED = {
-    "epll": ((20.55, 19.22, 24.84), (18.64, 17.54, 22.47)),
-    "fdn": ((27.40, 26.51, 27.48), (24.27, 23.53, 24.71)),
-    "ircnn": ((32.74, 33.22, 33.53), (28.53, 28.45, 28.42)),
-    "ircnn+": ((32.48, 33.59, 32.18), (28.40, 28.14, 28.20)),
-    "dpir": ((34.18, 35.12, 33.91), (29.45, 30.27, 29.46)),
-    "bmo": ((33.67, 35.39, 33.98), (29.46, 30.69, 29.64)),
-}
-_IMAGES = ("butterfly", "leaves", "starfish")
 
 Parts = dict[str, tuple[dict[str, Any], dict[str, Any]]]
 
@@ -91,22 +81,6 @@ def convergence(
     return rows
 
 
-def published() -> list[dict[str, Any]]:
-    """The rows that others printed for this protocol, rounded as printed."""
-    return [
-        row(
-            name,
-            {"image": image, "sigma_percent": percent, "kernel": 3},
-            "psnr",
-            value,
-            source="published",
-        )
-        for name, levels in PUBLISHED.items()
-        for percent, values in zip((1.0, 3.0), levels, strict=True)
-        for image, value in zip(_IMAGES, values, strict=True)
-    ]
-
-
 def curves_of(pieces: Pieces, parts: Parts) -> dict[str, list[float]]:
     """Means over noise seeds at each depth, the worst cases, and the losses of training."""
     curves: dict[str, list[float]] = {"depth": [float(d) for d in pieces.settings.depths]}
@@ -135,7 +109,6 @@ def save(pieces: Pieces, folder: Path) -> Path:
         Path of the record.
     """
     s, parts = pieces.settings, collect(pieces)
-    rows = rows_of(pieces, parts)
     record = Record(
         **{**provenance_now(), "command": command(EXPERIMENT, s, settings_of)},
         experiment=EXPERIMENT,
@@ -151,7 +124,7 @@ def save(pieces: Pieces, folder: Path) -> Path:
             found["seconds"] + found["training_seconds"] + cases["seconds"]
             for found, cases in parts.values()
         ),
-        rows=rows if s.profile == "page" else rows + published(),
+        rows=rows_of(pieces, parts),
         curves=curves_of(pieces, parts),
     )
     if parallel.main_process():

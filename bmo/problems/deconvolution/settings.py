@@ -123,7 +123,7 @@ class Settings:
     )
     denoising_rate: float = 2e-3
     rate: float = 1e-3
-    deep_rate: float = 2e-4
+    deep_rate: float = 5e-4
     number_rate: float = 1e-2
     warmup: int = 200
     clip: float = 1.0
@@ -165,7 +165,7 @@ SMALL = Settings(
     free_widths=(32, 48, 64),
     rounds=5,
     iterations=8,
-    deep_iterations=48,
+    deep_iterations=32,
     back=4,
     side=64,
     denoising_batch=8,
@@ -173,7 +173,7 @@ SMALL = Settings(
     budgets={
         **dict.fromkeys(COMPARED[:3], Budget(900, 300)),
         "pnp": Budget(1950, 0),  # as many seconds
-        "bmo-long": Budget(1500, 2500, 300),
+        "bmo-long": Budget(1500, 2500, 1000),
         "bmo-blind": Budget(900, 300),
         "bmo-free": Budget(900, 300),
     },

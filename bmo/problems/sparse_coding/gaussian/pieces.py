@@ -7,6 +7,7 @@ settings alone, so parts may be computed by several processes, in any order.
 
 from __future__ import annotations
 
+import copy
 import time
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from bmo import train
 from bmo.baselines import Unrolled
+from bmo.errors import TrainingError
 from bmo.problems.shelf import Part, Shelf
 from bmo.problems.sparse_coding.gaussian.classical import RULES, choose, classical_method
 from bmo.problems.sparse_coding.gaussian.draws import (
@@ -26,9 +28,16 @@ from bmo.problems.sparse_coding.gaussian.draws import (
     held_out,
     observe,
 )
-from bmo.problems.sparse_coding.gaussian.measuring import measure, validation_nmse
+from bmo.problems.sparse_coding.gaussian.measuring import ENDLESS, measure, validation_nmse
 from bmo.problems.sparse_coding.gaussian.methods import Contender, build
-from bmo.problems.sparse_coding.gaussian.settings import CERTIFIED, CLASSICAL, LEVELS, Settings
+from bmo.problems.sparse_coding.gaussian.networks import Network, network
+from bmo.problems.sparse_coding.gaussian.settings import (
+    CERTIFIED,
+    CLASSICAL,
+    LEVELS,
+    NETWORKS,
+    Settings,
+)
 from bmo.record import save_weights
 
 #: What a part does not depend on: which other parts there are, and how they are tested.
@@ -36,6 +45,9 @@ _CHOICES = ("profile", "rows", "atoms", "density", "iterations", "validation", "
             "penalties", "scales", "relaxations", "ratios", "lengths")  # fmt: skip
 _TRAINING = ("alpha", "proximal", "mu", "s", "p", "steps", "batch", "rates", "number_rate",
              "search_steps", "warmup")  # fmt: skip
+_NETWORKS = ("percent", "most", "evaluations", "clip")
+#: More learned numbers than this are not carried in the repository, but kept in the folder alone.
+MANY = 1_000_000
 
 
 class Pieces(Shelf[Settings]):
@@ -47,10 +59,12 @@ class Pieces(Shelf[Settings]):
         parts = name.split(".")
         method = next((p for p in parts if p in CERTIFIED or p.startswith("ena-")), "")
         if method:
-            keys |= {*_TRAINING}
+            keys |= {*_TRAINING, *(_NETWORKS if method in NETWORKS else ())}
         if parts[0] not in ("choices", "rate"):
             keys |= {"test", "shifted", "shift_levels", "shift_densities", "perturbations",
                      "depths", "resolution"}  # fmt: skip
+        if parts[0] == "costs":
+            keys |= {"targets", "raced"}
         found = {key: value for key, value in known.items() if key in keys}
         for key in ("mu", "s"):
             if key in found:
@@ -84,22 +98,34 @@ class Pieces(Shelf[Settings]):
             )
         return dict(part["chosen"])
 
-    def model(self, noise: str, method: str) -> Contender:
+    def model(self, noise: str, method: str) -> Contender | Network:
         """A fresh model of a learned method, at its start (the same for every seed)."""
         start = {name: found["nmse"] for name, found in self.choices(noise).items()}
-        return build(method, self.dictionary.to(self.dtype), start, self.settings)
+        A = self.dictionary.to(self.dtype)
+        if method in NETWORKS:
+            return network(method, A, start, noise, self.settings)
+        return build(method, A, start, self.settings)
 
     def fit(
-        self, noise: str, method: str, seed: int, rate: float, steps: int, folder: Path | None
-    ) -> tuple[Contender, list[float]]:
+        self,
+        noise: str,
+        method: str,
+        seed: int,
+        rate: float,
+        steps: int,
+        folder: Path | None,
+        resume: bool = False,
+    ) -> tuple[Contender | Network, list[float]]:
         """Hyper-train; the codes depend on the noise level, the seed and the step alone."""
+        free = method in NETWORKS
         model, s, A = self.model(noise, method), self.settings, self.dictionary.to(self.dtype)
 
         def sample(generator: torch.Generator) -> tuple[Tensor, Tensor]:
             fresh = observe(A, s.batch, s.density, LEVELS[noise], generator)
             return fresh.codes, fresh.observed
 
-        plan = train.Plan(steps, rate, seed=seed, warmup=min(s.warmup, steps // 2))
+        clip = s.clip if free else None
+        plan = train.Plan(steps, rate, seed=seed, warmup=min(s.warmup, steps // 2), clip=clip)
         label = f"{noise} {method} seed {seed} rate {rate:g}"
         losses = train.train(
             model,
@@ -107,8 +133,8 @@ class Pieces(Shelf[Settings]):
             sample,
             plan,
             folder,
-            self.resume,
-            optimizer(model, rate, s.number_rate),
+            self.resume or resume,
+            optimizer(model, rate, rate if free else s.number_rate),
             progress=self.progress,
             label=label,
         )
@@ -122,12 +148,45 @@ class Pieces(Shelf[Settings]):
             started, s, scores = time.monotonic(), self.settings, {}
             data = self.held_out(noise)
             for rate in s.rates:
-                model, _ = self.fit(noise, method, 0, rate, s.search_steps, None)
-                scores[rate] = validation_nmse(model.double().net, data, s.iterations)
+                scores[rate] = self.tried(noise, method, rate, data)
             best = min(scores, key=lambda r: scores[r])
             tried = {f"{r:g}": v for r, v in scores.items()}
             part = self.keep(name, started, lambda: {"rate": best, "tried": tried})
         return part
+
+    def tried(self, noise: str, method: str, rate: float, data: Data) -> float:
+        """The held-out error after a short run; a network may be lost at a high rate."""
+        try:
+            model, _ = self.fit(noise, method, 0, rate, self.settings.search_steps, None)
+        except TrainingError as problem:
+            if problem.required != train.FINITE:
+                raise
+            return ENDLESS
+        return held_out_error(model, data)
+
+    def trained(
+        self, noise: str, method: str, seed: int, resume: bool = False
+    ) -> tuple[Contender | Network, list[float], float]:
+        """Hyper-train at the rate that was chosen; return that rate, too.
+
+        A network that is lost in the long training, or ends it behind its own short run, has taken
+        too high a rate. It takes the next best one.
+        """
+        name, part = f"{noise}.{method}.seed{seed}", self.rate(noise, method)
+        scores = {float(rate): score for rate, score in part["tried"].items()}
+        rates = sorted(scores, key=lambda rate: scores[rate])[: None if method in NETWORKS else 1]
+        steps, data = self.settings.steps, self.held_out(noise)
+        for rate in rates:
+            folder = self.folder / (name if rate == rates[0] else f"{name}.rate{rate:g}")
+            try:
+                model, losses = self.fit(noise, method, seed, rate, steps, folder, resume)
+            except TrainingError as problem:
+                if problem.required != train.FINITE or rate == rates[-1]:
+                    raise
+                continue
+            if rate == rates[-1] or held_out_error(model, data) <= scores[rate]:
+                break
+        return model, losses, rate
 
     def result(self, noise: str, method: str, seed: int) -> dict[str, Any]:
         """One trained and measured method."""
@@ -138,28 +197,36 @@ class Pieces(Shelf[Settings]):
         if method in CLASSICAL:
             chosen, started = self.choices(noise)[method], time.monotonic()
             return self.keep(name, started, lambda: self.frozen(noise, method, chosen))
-        rate, started = self.rate(noise, method)["rate"], time.monotonic()
-        model, losses = self.fit(noise, method, seed, rate, self.settings.steps, self.folder / name)
-        trained = {"losses": losses, "training_seconds": time.monotonic() - started}
+        self.rate(noise, method)
+        started = time.monotonic()
+        model, losses, rate = self.trained(noise, method, seed)
+        seconds = time.monotonic() - started
+        trained = {"losses": losses, "training_seconds": seconds, "rate": rate}
         shifts = seed == self.settings.seeds[0]
         return self.keep(
             name, started, lambda: {**self.measured(name, model, noise, shifts), **trained}
         )
 
+    def classical(self, method: str, chosen: dict[str, Any]) -> Unrolled:
+        """A classical method with its frozen numbers."""
+        return classical_method(method, self.dictionary, chosen, self.settings.iterations)
+
     def frozen(self, noise: str, method: str, chosen: dict[str, Any]) -> Part:
         """A classical method with its frozen numbers, once for each rule of choice."""
         runs = {}
         for rule in RULES:
-            net = classical_method(method, self.dictionary, chosen[rule], self.settings.iterations)
+            net = self.classical(method, chosen[rule])
             runs[rule] = {"sets": self.test(net, noise, True), "products": net.products}
         return {"rules": runs, "parameters": 0}
 
-    def measured(self, name: str, model: Contender, noise: str, shifts: bool) -> Part:
+    def measured(self, name: str, model: Contender | Network, noise: str, shifts: bool) -> Part:
         """Write what was learned; measure on held-out codes, on the test set and its shifts."""
         learned = {k: p for k, p in model.named_parameters() if p.requires_grad}
-        digest = save_weights(learned, self.folder / f"{name}.safetensors")
+        many = sum(p.numel() for p in learned.values()) > MANY
+        path = self.folder / f"{name}.safetensors"
+        digest = None if many else save_weights(learned, path)
         model.double()
-        found = validation_nmse(model.net, self.held_out(noise), self.settings.iterations)
+        found = validation_nmse(model.net, self.held_out(noise), model.net.depth)
         return {
             "weights": digest,
             "held_out": found,
@@ -174,6 +241,12 @@ class Pieces(Shelf[Settings]):
         sets = evaluation_sets(self.dictionary, noise, s)
         chosen = {n: d for n, d in sets.items() if shifts or n == "trained"}
         return {name: measure(net, d, s.depths, s.resolution) for name, d in chosen.items()}
+
+
+def held_out_error(model: Contender | Network, data: Data) -> float:
+    """NMSE in dB at the trained depth, in float64; the model stays as it is."""
+    net = copy.deepcopy(model).double().net
+    return validation_nmse(net, data, net.depth)
 
 
 def optimizer(model: torch.nn.Module, rate: float, number_rate: float) -> torch.optim.Adam:

@@ -16,10 +16,12 @@ from torch import Tensor
 from bmo import parallel
 from bmo.problems.asked import command
 from bmo.problems.sparse_coding.gaussian.draws import evaluation_sets
-from bmo.problems.sparse_coding.gaussian.pieces import Pieces
+from bmo.problems.sparse_coding.gaussian.pieces import MANY, Pieces
+from bmo.problems.sparse_coding.gaussian.racing import costs
 from bmo.problems.sparse_coding.gaussian.settings import (
     CERTIFIED,
     CLASSICAL,
+    LAYERWISE,
     LEARNED,
     settings_of,
 )
@@ -67,6 +69,7 @@ def rows_of(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
     for (noise, method, rule), found in runs_of(parts).items():
         base = {"bench": "gaussian", "noise": noise, "certified": certificate(method)}
         base |= {} if rule is None else {"chosen_by": rule}
+        base |= {"beyond": "last layer repeated"} if method in LAYERWISE else {}
         for name in found[0]["sets"]:
             results = [run["sets"][name] for run in found if name in run["sets"]]
             for depth in table:
@@ -78,18 +81,26 @@ def rows_of(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
             rows.append(row(method, {**base, "set": name}, "diverged",
                             [r["diverged"] for r in results]))  # fmt: skip
         rows.append(row(method, base, "products_per_step", found[0]["products"]))
-    return rows + costs(parts) + differences(pieces, parts)
+    return rows + cost_rows(pieces, parts) + differences(pieces, parts)
 
 
-def costs(parts: Parts) -> list[dict[str, Any]]:
-    """Parameters and seconds of training of the learned methods."""
+def cost_rows(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
+    """Numbers, time of training, and the way to each error that a method reached (first seed)."""
     rows = []
     for (noise, method), found in parts.items():
+        setting, part = {"bench": "gaussian", "noise": noise}, costs(pieces, noise, method)
         if method in LEARNED:
-            setting = {"bench": "gaussian", "noise": noise}
             rows.append(row(method, setting, "parameters", found[0]["parameters"]))
-            seconds = [part["training_seconds"] for part in found]
+            seconds = [one["training_seconds"] for one in found]
             rows.append(row(method, setting, "training_seconds", seconds))
+            step = part["training_step"]
+            rows.append(row(method, setting, "core_seconds_per_training_step", step))
+        for rule, race in part["races"].items():
+            for run in race:
+                at = {**setting, "target": run["target"], "codes": pieces.settings.raced}
+                at |= {"chosen_by": rule} if rule else {}
+                rows.append(row(method, at, "steps_to_target", run["steps"]))
+                rows.append(row(method, at, "core_seconds_to_target", run["seconds"]))
     return rows
 
 
@@ -136,9 +147,19 @@ def chosen(pieces: Pieces) -> dict[str, Any]:
                 m: pieces.rate(noise, m)["tried"] for m in learned
             },
             "learning rate": {m: pieces.rate(noise, m)["rate"] for m in learned},
+            "learning rate of each seed, where it is another": {
+                m: rates for m in learned if (rates := others(pieces, noise, m))
+            },
         }
         for noise in s.noises
     }
+
+
+def others(pieces: Pieces, noise: str, method: str) -> dict[str, float]:
+    """Seed → rate of training, where the rate that was chosen turned out to be too high."""
+    chosen, seeds = pieces.rate(noise, method)["rate"], pieces.settings.seeds_of(method)
+    used = {f"{k}": pieces.result(noise, method, k).get("rate", chosen) for k in seeds}
+    return {seed: rate for seed, rate in used.items() if rate != chosen}
 
 
 def save(pieces: Pieces, folder: Path) -> Path:
@@ -164,6 +185,9 @@ def save(pieces: Pieces, folder: Path) -> Path:
             **s.as_dict(),
             "chosen": chosen(pieces),
             "tested": "T alone from u0 = 0: no upper objective, mu = 0, one omega at every step",
+            "networks": "all layers trained at once on the last code (chosen by us), one rate for "
+            "all parameters; ena-tista is told the noise and the prior of training in every test",
+            "weights left out": f"of networks with more than {MANY:,} numbers",
         },
         seeds=list(s.seeds),
         data=[
@@ -190,6 +214,8 @@ def save_all_weights(pieces: Pieces, parts: Parts, noise: str, folder: Path) -> 
     for method in [m for m in s.methods if m in LEARNED]:
         name = f"{noise}.{method}.seed{s.seeds[0]}"
         digest = parts[noise, method][0]["weights"]
+        if digest is None:  # too many to be carried
+            continue
         found = load_weights(pieces.folder / f"{name}.safetensors", digest)
         weights |= {f"{method}/{key}": value.float() for key, value in found.items()}
     if weights:

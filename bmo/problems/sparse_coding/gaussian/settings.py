@@ -22,7 +22,18 @@ UNCONSTRAINED = ("ena-lista-tied", "ena-lista-cp-tied")
 CERTIFIED = tuple(
     f"{name}{step}" for step in ("", "-ladmm", "-admm") for name in ("gkm", "bmo", "bmo-h")
 )
-LEARNED = UNCONSTRAINED + CERTIFIED
+#: Unconstrained, with as many different layers as steps.
+LAYERWISE = (
+    "ena-lista",
+    "ena-lista-cp",
+    "ena-lista-cpss",
+    "ena-alista",
+    "ena-tista",
+    "ena-dladmm",
+)
+#: Unconstrained networks of the literature: those, and a fixed point found by acceleration.
+NETWORKS = (*LAYERWISE, "ena-deq")
+LEARNED = UNCONSTRAINED + NETWORKS + CERTIFIED
 METHODS = CLASSICAL + LEARNED
 _MU = {"bmo": 0.3, "bmo-h": 0.1, "bmo-ladmm": 0.02, "bmo-h-ladmm": 0.02, "bmo-admm": 0.03,
        "bmo-h-admm": 0.03}  # fmt: skip
@@ -55,6 +66,10 @@ class Settings:
         search_steps: Steps of Adam for each candidate rate.
         warmup: Steps of linear rise of the learning rate.
         double: Train in float64 (the test always is).
+        percent: Share of the entries that each layer of LISTA-CPSS and ALISTA trusts, in percent.
+        most: The largest such share.
+        evaluations: Evaluations of its layer in the training of the equilibrium model.
+        clip: Largest norm of the gradient of a network (the book's methods need no limit).
         validation: Held-out codes, for every choice.
         tuned: How many of them choose the numbers of the classical methods.
         test: Test codes of each kind.
@@ -69,6 +84,8 @@ class Settings:
         lengths: :math:`\tau L` to choose from (ISTA).
         depths: Steps of T at which the error and the residual are measured.
         table_depths: Those of them that stand in the tables.
+        targets: Errors in dB that the methods race to.
+        raced: With how many test codes.
         resolution: Relative residual below which float64 moves a code no more.
     """
 
@@ -94,6 +111,10 @@ class Settings:
     search_steps: int = 80
     warmup: int = 25
     double: bool = False
+    percent: float = 1.2
+    most: float = 13.0
+    evaluations: int = 60
+    clip: float = 10.0
     validation: int = 1000
     tuned: int = 400
     test: int = 1000
@@ -108,6 +129,8 @@ class Settings:
     lengths: tuple[float, ...] = (1.0, 1.9)
     depths: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
     table_depths: tuple[int, ...] = (16, 64, 1000)
+    targets: tuple[float, ...] = (-10.0, -20.0)
+    raced: int = 200
     resolution: float = 1e-14
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
