@@ -39,7 +39,7 @@ bench: .venv-bench/.stamp
 
 $(STAMP): pyproject.toml constraints.txt
 	python3 -m venv .venv
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[book,test,certificates]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[book,test,certificates,wavelets]'
 	touch $@
 
 clean:

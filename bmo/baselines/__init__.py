@@ -10,6 +10,8 @@ Each is a :class:`~bmo.baselines.base.Unrolled`: so many steps from data to a co
 * :mod:`bmo.baselines.deq`: a deep equilibrium model (class ENA).
 * :mod:`bmo.baselines.unrolled`: one layer of LISTA and LISTA-CP as an operator of the book (ENA);
   :class:`~bmo.baselines.base.Repeated` makes any map of the book a method of the comparison.
+
+Apart from these, from image to image: :mod:`bmo.baselines.deraining`, rain removal.
 """
 
 from bmo.baselines.alista import ALISTA, analytic_weight, coherence
