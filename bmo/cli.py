@@ -1,4 +1,4 @@
-"""The command line, ``python -m bmo``: train, evaluate, bench, peers, certificates, records.
+"""The command line, ``python -m bmo``: train, evaluate, bench, peers, certificates, panels, ...
 
 Every mistake ends in one line that says what is required, what was given and what to do, and
 in exit code 2. An interrupted training exits with 130 and can be resumed.
@@ -21,6 +21,7 @@ from bmo.performance import experiment as certificates
 from bmo.problems import command as training
 from bmo.problems.deconvolution import peers_report as peers
 from bmo.problems.sparse_coding import METHODS, NOISES, measuring, settings_of
+from bmo.problems.sparse_coding.gaussian import panels
 from bmo.problems.sparse_coding.pictures import load
 from bmo.problems.sparse_coding.trained import trained
 
@@ -40,6 +41,12 @@ Profiles:
 
 Example:
   python -m bmo certificates --profile full
+"""
+_PANELS = """\
+What each number does on the small Gaussian bench: short trainings, and the search for BMO-H.
+
+Example:
+  python -m bmo panels --out runs/sparse-panels.page
 """
 _RECORDS = """\
 The recorded results of a folder.
@@ -85,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_arguments(_command(commands, "bench", bench.HELP))
     peers.add_arguments(_command(commands, "peers", peers.HELP))
     _add_certificates(commands)
+    _add_panels(commands)
     _add_records(commands)
     return top
 
@@ -117,6 +125,12 @@ def _add_certificates(commands: Commands) -> None:  # type: ignore[valid-type]
     certify.add_argument("--profile", choices=record.COMMON, default="page")
     certify.add_argument("--out", type=Path, help="folder (default: runs/certificates.<profile>)")
     certify.set_defaults(run=run_certificates)
+
+
+def _add_panels(commands: Commands) -> None:  # type: ignore[valid-type]
+    shown = _command(commands, "panels", _PANELS)
+    shown.add_argument("--out", type=Path, default=Path("runs/sparse-panels.page"))
+    shown.set_defaults(run=lambda options: print(f"record: {panels.save(options.out)}"))
 
 
 def _add_records(commands: Commands) -> None:  # type: ignore[valid-type]

@@ -32,10 +32,12 @@ class Unrolled(nn.Module, ABC):
         layers: The number of layers with parameters of their own.
         products: Products with :math:`A`, :math:`A^\top` or a matrix of that size in a step;
             a matrix of shape (n, n) counts n/m.
+        free: So many steps at the start are other maps; a certificate speaks of those after them.
     """
 
     name: str
     products: float = 2.0
+    free: int = 0
 
     def __init__(self, A: Tensor, depth: int, layers: int = 1) -> None:
         super().__init__()

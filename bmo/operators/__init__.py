@@ -17,6 +17,7 @@ from bmo.operators.learned import (
     LearnedProximalGradient,
 )
 from bmo.operators.learned_admm import LearnedSparseADMM
+from bmo.operators.learned_blocks import LearnedBlockADMM
 from bmo.operators.learned_forward_backward import LearnedForwardBackward
 from bmo.operators.learned_linearised import LearnedSparseLADMM
 from bmo.operators.learned_splitting import (
@@ -50,6 +51,7 @@ __all__ = [
     "Lambda",
     "LearnedADMM",
     "LearnedALM",
+    "LearnedBlockADMM",
     "LearnedDouglasRachford",
     "LearnedForwardBackward",
     "LearnedLinearisedADMM",

@@ -53,6 +53,9 @@ class LearnedSparseADMM(Preparing):
     with an (n, n) matrix, as a step of learned ISTA is. The code is :math:`v`, a coordinate of
     the point, so an upper objective that is convex in the code is convex in z.
 
+    ``weights`` are data as b is: :math:`\theta_i` is multiplied by them, and they may depend on the
+    observation ("What may depend on the observation"). They are 1 unless bound.
+
     Args:
         A: The matrix to start from, shape (m, n): :math:`G = A`,
             :math:`B = M^{-1}A^\top`.
@@ -94,6 +97,8 @@ class LearnedSparseADMM(Preparing):
         n = A.shape[1]
         self.register_buffer("b", b)
         self.b: Tensor
+        self.register_buffer("weights", torch.ones(n).to(A), persistent=False)
+        self.weights: Tensor
         self.G = nn.Parameter(A.detach().clone(), requires_grad="G" in learn)
         gram = A.detach().mT @ A.detach() + beta * (1 + q) * torch.eye(n).to(A)
         self.B = nn.Parameter(torch.linalg.solve(gram, A.detach().mT), requires_grad="B" in learn)
@@ -112,7 +117,7 @@ class LearnedSparseADMM(Preparing):
         beta, q = self._number("beta"), self._number("q")
         lower = torch.linalg.cholesky(self.G.mT @ self.G + torch.diag(beta + q))
         inverse = torch.cholesky_inverse(lower)
-        threshold = self._number("theta") / beta
+        threshold = self.weights * (self._number("theta") / beta)
         return Solved(inverse, self.b @ self.B.mT, q, beta, threshold)
 
     @property
@@ -122,7 +127,10 @@ class LearnedSparseADMM(Preparing):
         return Diagonal(torch.cat([at.q, at.beta, 1 / at.beta]), check=False)
 
     def forward(self, z: Tensor) -> Tensor:
-        at: Solved = self.prepare()
+        return self.step(z, self.prepare())
+
+    def step(self, z: Tensor, at: Solved) -> Tensor:
+        """One step with these numbers."""
         u, v, multiplier = z.chunk(3, -1)
         x = (at.q * u + at.beta * v - multiplier) @ at.inverse + at.shift
         w = x + multiplier / at.beta
@@ -132,6 +140,17 @@ class LearnedSparseADMM(Preparing):
     def code(self, z: Tensor) -> Tensor:
         """The code v in a point z."""
         return z.chunk(3, -1)[1]
+
+    def magnitude(self, z: Tensor, at: Solved) -> Tensor:
+        r""":math:`|v + \beta^{-1}\lambda|`: how large an entry is before it is thresholded."""
+        _, v, multiplier = z.chunk(3, -1)
+        return (v + multiplier / at.beta).abs()
+
+    def warm(self, z: Tensor, at: Solved) -> Tensor:
+        r"""The point to start from with these numbers: :math:`|\lambda_i| \le \theta_i`."""
+        u, v, multiplier = z.chunk(3, -1)
+        most = at.beta * at.threshold
+        return torch.cat([u, v, torch.minimum(torch.maximum(multiplier, -most), most)], -1)
 
     def kernel(self) -> Kernel:
         at: Solved = self.prepare()

@@ -51,6 +51,9 @@ class LearnedSparseLADMM(Preparing):
     optimizer reaches. B is free, since a constant shift
     expands nothing (it starts at zero: the data enter through the constraint).
 
+    ``weights`` are data as b is: :math:`\theta_i` is multiplied by them, and they may depend on the
+    observation ("What may depend on the observation"). They are 1 unless bound.
+
     Args:
         A: The matrix to start from, shape (m, n): :math:`G = A`.
         b: Data, shape (m,) or (batch, m); replaced by ``bind(b=...)``.
@@ -92,6 +95,8 @@ class LearnedSparseLADMM(Preparing):
         m, n = A.shape
         self.register_buffer("b", b)
         self.b: Tensor
+        self.register_buffer("weights", torch.ones(n).to(A), persistent=False)
+        self.weights: Tensor
         self.G = nn.Parameter(A.detach().clone(), requires_grad="G" in learn)
         self.B = nn.Parameter(torch.zeros(n, m).to(A), requires_grad="B" in learn)
         # relative to the start, so that every raw parameter has the size of one
@@ -114,7 +119,8 @@ class LearnedSparseLADMM(Preparing):
         thin = beta.sqrt()[:, None] * self.G / q.sqrt()
         gram = thin @ thin.mT if thin.shape[0] <= thin.shape[1] else thin.mT @ thin
         p = q * largest_eigenvalue(gram, self.norm).clamp_min(1.0)
-        return Ready(self.b @ self.B.mT, p, beta, self._number("theta") / p)
+        threshold = self.weights * (self._number("theta") / p)
+        return Ready(self.b @ self.B.mT, p, beta, threshold)
 
     @property
     def metric(self) -> Metric:
@@ -123,17 +129,28 @@ class LearnedSparseLADMM(Preparing):
         return Diagonal(torch.cat([at.p, 1 / at.beta]), check=False)
 
     def forward(self, z: Tensor) -> Tensor:
-        kernel = self.kernel()
+        return self.step(z, self.prepare())
+
+    def step(self, z: Tensor, at: Ready) -> Tensor:
+        """One step with these numbers."""
         u, multiplier = z.split([self.G.shape[1], self.G.shape[0]], -1)
-        G, b, shift, p, beta, threshold = kernel.inputs
-        y = (multiplier + beta * (u @ G.mT - b)) / (1 + beta)
-        w = u - (y @ G) / p + shift
-        u = w - torch.minimum(torch.maximum(w, -threshold), threshold)
-        return torch.cat([u, multiplier + beta * (u @ G.mT - b - y)], -1)
+        G, b = self.G, self.b
+        y = (multiplier + at.beta * (u @ G.mT - b)) / (1 + at.beta)
+        w = u - (y @ G) / at.p + at.shift
+        u = w - torch.minimum(torch.maximum(w, -at.threshold), at.threshold)
+        return torch.cat([u, multiplier + at.beta * (u @ G.mT - b - y)], -1)
 
     def code(self, z: Tensor) -> Tensor:
         """The code u in a point z."""
         return z[..., : self.G.shape[1]]
+
+    def magnitude(self, z: Tensor, at: Ready) -> Tensor:
+        """How large an entry of the code is."""
+        return self.code(z).abs()
+
+    def warm(self, z: Tensor, at: Ready) -> Tensor:
+        """The point to start from with these numbers: as it is."""
+        return z
 
     def kernel(self) -> Kernel:
         at: Ready = self.prepare()

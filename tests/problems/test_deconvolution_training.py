@@ -447,6 +447,11 @@ class TestRun:
         )
         model, part = shelf.trained("bmo-long", 0)
         assert seen == [4, 4, 9, 9, 9] and len(part["losses"]) == 5
+        other = dataclasses.replace(shelf.settings, deep_rate=1e-5)
+        with pytest.raises(TrainingError, match="another run"):
+            pieces.Pieces(other, tmp_path, resume=True).trained("bmo-long", 0)
+        first = shelf.trained("gkm", 0)[1]  # has no such part
+        assert pieces.Pieces(other, tmp_path, resume=True).trained("gkm", 0)[1] == first
         again, _ = pieces.Pieces(shelf.settings, tmp_path, resume=True).trained("bmo-long", 0)
         learned = again.learned()
         assert all(torch.equal(p, learned[name]) for name, p in model.learned().items())

@@ -45,7 +45,9 @@ class Pieces(Shelf[Settings]):
         found = {key: value for key, value in known.items() if key in keys}
         if kind != "denoiser":
             method = rest.rsplit(".seed", 1)[0]
-            found["budget"] = known.get("budgets", {}).get(method)
+            found["budget"] = budget = known.get("budgets", {}).get(method) or {}
+            if not budget.get("deep"):
+                found = {k: v for k, v in found.items() if not k.startswith("deep_")}
             found["mu"] = known.get("mu") if method.startswith("bmo") else 0
         return found
 

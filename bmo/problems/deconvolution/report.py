@@ -57,9 +57,8 @@ def rows_of(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
 
 
 def costs(method: str, found: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a method needed, and how it did on held-out images."""
-    keys = {"parameters": "parameters", "training_seconds": "training_seconds",
-            "held_out": "held_out_psnr"}  # fmt: skip
+    """What a method needs, and how it did on held-out images."""
+    keys = {"parameters": "parameters", "held_out": "held_out_psnr"}
     rows = [row(method, {}, metric, found[key]) for key, metric in keys.items()]
     return rows + [row(method, {}, f"seconds_{k}", v) for k, v in found["cost"].items()]
 

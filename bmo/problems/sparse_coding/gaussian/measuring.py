@@ -34,7 +34,8 @@ class Trajectory:
         residuals: Relative residuals, shape (depths, count): :math:`\|z - Tz\|_H/\|z\|_H` for a
             map T of the book, :math:`\|u^{k+1} - u^k\|/\|u^k\|` otherwise.
         share: The largest :math:`r_k` relative to Proposition 1's bound, at each depth; ``None``
-            without a certificate. The bound takes the distance to the last point reached.
+            without a certificate. The bound takes the distance to the last point reached, and
+            counts from the step after ``free`` ones (:attr:`bmo.baselines.Repeated.free`).
         diverged: How many rows left every sensible range.
     """
 
@@ -71,8 +72,10 @@ def _run(net: Unrolled, b: Tensor, depths: Sequence[int], resolution: float) -> 
     metric = None if T is None else T.bind(b=b).metric
     state = net.start(b)
     held, alive = net.read(state).clone(), torch.ones(len(b), dtype=torch.bool)
-    codes, residuals, moved = [], [], []
+    codes, residuals, moved, first = [], [], [], state[0]
     for k, new in enumerate(net.states(b, depths[-1] + 1)):
+        if k == net.free:
+            first = state[0]
         if k in depths:
             r = _residual(net, metric, state, new)
             codes.append(held.clone())
@@ -89,7 +92,8 @@ def _run(net: Unrolled, b: Tensor, depths: Sequence[int], resolution: float) -> 
         moved.append(moved[-1])
     share = None
     if T is not None and metric is not None:
-        share = _share(T, torch.stack(moved), metric.norm(state[0]), depths)
+        counted = [k - net.free for k in depths]
+        share = _share(T, torch.stack(moved), metric.norm(state[0] - first), counted)
     return Trajectory(torch.stack(codes), torch.stack(residuals), share, int((~alive).sum()))
 
 
@@ -110,8 +114,8 @@ def _residual(net: Unrolled, metric: Any, state: Any, new: Any) -> tuple[Tensor,
 
 
 def _share(T: GKM, moved: Tensor, distance: Tensor, depths: Sequence[int]) -> Tensor:
-    """The largest residual relative to its bound, at each depth."""
-    unit = [bounds.km_residual(T.alpha, k, 1.0) for k in depths]
+    """The largest residual relative to its bound, at each depth; 0 where there is none yet."""
+    unit = [bounds.km_residual(T.alpha, k, 1.0) if k >= 0 else float("inf") for k in depths]
     limit = torch.tensor(unit).to(moved)[:, None] * distance
     # a code that is zero from the start has residual and distance 0
     return torch.where(moved == 0, 0.0, moved / limit).clamp_max(ENDLESS).amax(1)

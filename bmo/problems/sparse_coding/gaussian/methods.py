@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bmo.baselines import CoupledLISTA, Repeated, TiedLISTA, Unrolled
+from bmo.baselines import CoupledLISTA, Repeated, TiedLISTA
 from bmo.errors import DomainError
 from bmo.gkm import GKM
 from bmo.inner import AnchoredInner, Inner
@@ -21,7 +21,13 @@ from bmo.operators import (
     LearnedSparseLADMM,
     Operator,
 )
-from bmo.problems.sparse_coding.gaussian.settings import CERTIFIED, UNCONSTRAINED, Settings
+from bmo.problems.sparse_coding.gaussian.pilot import Pilot, PilotedRun
+from bmo.problems.sparse_coding.gaussian.settings import (
+    CERTIFIED,
+    PILOTED,
+    UNCONSTRAINED,
+    Settings,
+)
 from bmo.schedules import Schedule, schedule
 
 #: A smooth bound on the norm: where the exact one is active, its eigenvector jumps from step to
@@ -121,10 +127,45 @@ class Contender(nn.Module):
         return upper(inner(self.start(observed), upper, self.iterations)).mean()
 
     @property
-    def net(self) -> Unrolled:
+    def net(self) -> Repeated:
         """The method as it is tested: T alone from zero, sharing the parameters."""
         read = getattr(self.operator, "code", None)
         return Repeated(self.map, self.size, self.name, self.products, self.iterations, read)
+
+
+class Piloted(Contender):
+    r"""A learned method whose penalty is weighed by what a pilot run finds in the observation.
+
+    The pilot's steps are the first of the K steps. The upper part (:math:`\mu > 0`) is in the steps
+    after it. Book: chapter 10, "What may depend on the observation".
+
+    Args:
+        pilot: The pilot run.
+        *rest: As :class:`Contender` takes them.
+
+    Example:
+        >>> from bmo.problems.sparse_coding.gaussian import PAGE, build
+        >>> numbers = {"penalty": 0.1, "rho": 0.1}
+        >>> model = build("gkm-pilot-admm", torch.eye(2), {"unh-admm": numbers}, PAGE)
+        >>> model.net(torch.tensor([[1.0, 0.0]])).shape, model.net.free
+        (torch.Size([1, 2]), 12)
+    """
+
+    def __init__(self, pilot: Pilot, *rest: Any) -> None:
+        super().__init__(*rest)
+        self.pilot = pilot
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        codes, observed = batch
+        upper = CodeError(codes, self.first)
+        found = self.pilot(self.operator, observed, self.start(observed), self.alpha)
+        T = self.map.bind(b=observed, weights=found.weights)
+        left = self.iterations - self.pilot.steps
+        return upper(self.loop(T, **self.inner)(found.points[-1], upper, left)).mean()
+
+    @property
+    def net(self) -> Repeated:
+        return PilotedRun(self.pilot, super().net)
 
 
 def build(name: str, A: Tensor, start: dict[str, Any], settings: Settings) -> Contender:
@@ -155,6 +196,9 @@ def build(name: str, A: Tensor, start: dict[str, Any], settings: Settings) -> Co
     }[kind]  # fmt: skip
     anchored = name.startswith("bmo-h")
     alpha = s.alpha[kind]
+    if name in PILOTED:
+        pilot = Pilot(n, s.pilot).to(A.dtype)
+        return Piloted(pilot, name, D, alpha, inner, s.iterations, products, size, first)
     return Contender(name, D, alpha, inner, s.iterations, products, size, first, anchored)
 
 

@@ -36,6 +36,7 @@ from bmo.problems.sparse_coding.gaussian.settings import (
     CLASSICAL,
     LEVELS,
     NETWORKS,
+    PILOTED,
     Settings,
 )
 from bmo.record import save_weights
@@ -60,6 +61,7 @@ class Pieces(Shelf[Settings]):
         method = next((p for p in parts if p in CERTIFIED or p.startswith("ena-")), "")
         if method:
             keys |= {*_TRAINING, *(_NETWORKS if method in NETWORKS else ())}
+            keys |= {"pilot"} if method in PILOTED else set()
         if parts[0] not in ("choices", "rate"):
             keys |= {"test", "shifted", "shift_levels", "shift_densities", "perturbations",
                      "depths", "resolution"}  # fmt: skip

@@ -19,8 +19,11 @@ CLASSICAL = ("unh-ista", "unh-fista", "unh-ladmm", "unh-pdhg", "unh-admm")
 #: Unconstrained layers, the same at every depth.
 UNCONSTRAINED = ("ena-lista-tied", "ena-lista-cp-tied")
 #: Certified: a forward-backward step, linearised ADMM, and ADMM with its dense solve.
-CERTIFIED = tuple(
-    f"{name}{step}" for step in ("", "-ladmm", "-admm") for name in ("gkm", "bmo", "bmo-h")
+#: Last, the two whose penalty is weighed by what a pilot run finds.
+PILOTED = tuple(f"{name}-pilot{step}" for step in ("-ladmm", "-admm") for name in ("gkm", "bmo"))
+CERTIFIED = (
+    *(f"{name}{step}" for step in ("", "-ladmm", "-admm") for name in ("gkm", "bmo", "bmo-h")),
+    *PILOTED,
 )
 #: Unconstrained, with as many different layers as steps.
 LAYERWISE = (
@@ -36,9 +39,9 @@ NETWORKS = (*LAYERWISE, "ena-deq")
 LEARNED = UNCONSTRAINED + NETWORKS + CERTIFIED
 METHODS = CLASSICAL + LEARNED
 _MU = {"bmo": 0.3, "bmo-h": 0.1, "bmo-ladmm": 0.02, "bmo-h-ladmm": 0.02, "bmo-admm": 0.03,
-       "bmo-h-admm": 0.03}  # fmt: skip
+       "bmo-h-admm": 0.03, "bmo-pilot-ladmm": 0.02, "bmo-pilot-admm": 0.03}  # fmt: skip
 _SCALE = {"bmo": 1.0, "bmo-h": 0.2, "bmo-ladmm": 1.0, "bmo-h-ladmm": 0.2, "bmo-admm": 1.0,
-          "bmo-h-admm": 0.2}  # fmt: skip
+          "bmo-h-admm": 0.2, "bmo-pilot-ladmm": 1.0, "bmo-pilot-admm": 1.0}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Settings:
         iterations: K of hyper-training, and the depth of every choice.
         alpha: Relaxation of the certified maps, for each kind of step.
         proximal: q relative to beta at the start of the two-block maps.
+        pilot: Steps before each change of the weights of the penalty.
         mu: Weight of the upper step, for each certified method with one.
         s: Scale of :math:`s_k = s/(k+1)^p`, for the same methods.
         p: Its exponent (BMO-H: a constant step s).
@@ -101,6 +105,7 @@ class Settings:
         default_factory=lambda: {"fb": 0.9, "ladmm": 0.99, "admm": 0.99}
     )
     proximal: float = 0.01
+    pilot: tuple[int, ...] = (8, 4)
     mu: dict[str, float] = field(default_factory=lambda: dict(_MU))
     s: dict[str, float] = field(default_factory=lambda: dict(_SCALE))
     p: float = 1.0
@@ -149,7 +154,17 @@ PAGE = Settings(
     rows=50,
     atoms=100,
     noises=("30db",),
-    methods=("unh-ista", "unh-fista", "unh-admm", "ena-lista-tied", "gkm", "bmo", "bmo-admm"),
+    methods=(
+        "unh-ista",
+        "unh-fista",
+        "unh-admm",
+        "ena-lista-tied",
+        "gkm",
+        "bmo",
+        "bmo-admm",
+        "gkm-pilot-admm",
+        "bmo-pilot-admm",
+    ),
     seeds=(0,),
     steps=400,
     batch=64,
