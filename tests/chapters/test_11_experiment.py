@@ -102,12 +102,22 @@ def test_what_the_upper_step_gains() -> None:
         assert abs(float(gain)) < 0.1
 
 
+def test_hyper_training_is_ahead_of_denoising_alone() -> None:
+    budget = SMALL.settings["budgets"]
+    assert budget["pnp"]["steps"] == 0 and budget["bmo"] == budget["gkm"] == budget["ena"]
+    for method in ("bmo", "gkm"):
+        gain = six(SMALL, method, depth=1000) - six(SMALL, "pnp", depth=1000)
+        assert float(gain.min()) > 0 and float(gain.mean()) > 0.5
+    apart = (six(SMALL, "bmo", depth=1000) - six(SMALL, "ena", depth=1000)).mean()
+    assert abs(float(apart)) < 0.1
+
+
 def told(side: int = 32) -> tuple[Tensor, Tensor, Tensor]:
     """What a method is told of a random smooth picture."""
     torch.manual_seed(0)
     picture = torch.rand(3, 4, 4).repeat_interleave(side // 4, 1).repeat_interleave(side // 4, 2)
     kernel = motion_kernel(torch.Generator().manual_seed(5), 9)
-    b, symbol, sigma = observation(picture, kernel, 2.0, (0,))
+    b, symbol, sigma = observation(picture, kernel, 3.0, (0,))
     return b.double(), symbol.to(torch.complex128), sigma.double()
 
 
