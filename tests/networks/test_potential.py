@@ -133,7 +133,7 @@ def test_a_guide_that_follows_the_iterate_expands() -> None:
 
 
 def test_small_responses_are_removed_and_no_noise_changes_nothing() -> None:
-    D = CertifiedPotential(1, features=4, blocks=1, stride=1).double()
+    D = CertifiedPotential(1, features=4, blocks=1, stride=1, parts=("threshold",)).double()
     V, t = 0.25, 0.2 * math.log1p(math.exp(-1))
     with torch.no_grad():  # four copies of V times the image: 2 V'V = 1/2
         D.kernels[0].zero_()

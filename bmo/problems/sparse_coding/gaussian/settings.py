@@ -139,8 +139,9 @@ class Settings:
     resolution: float = 1e-14
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
-        """The seeds of a method: what is not trained has no training codes to draw."""
-        return self.seeds if method in LEARNED else self.seeds[:1]
+        """The seeds of a method: one for the networks that stand beside, and for what is chosen."""
+        again = method in LEARNED and method not in (*NETWORKS, "ena-lista-cp-tied")
+        return self.seeds if again else self.seeds[:1]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON, for a record."""
