@@ -48,6 +48,7 @@ SAID = {
     "A10": "rain streak",
 }
 PAPER = ("poster", "abstract")
+RECORD = "deconvolution.small"
 TEXTS = report.texts()
 
 
@@ -88,7 +89,8 @@ def test_every_status_is_explained_and_every_table_is_on_the_page() -> None:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """The sources and what is made of them, in a place where they can be spoiled."""
-    names = ["book/claims.yml", "book/published.yml", "notebooks/recorded/sparse-coding.full.json"]
+    names = ["book/claims.yml", "book/published.yml"]
+    names += [f"notebooks/recorded/{name}.json" for name in ("sparse-coding.full", RECORD)]
     for name in [*names, *(path.as_posix() for path in TEXTS)]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)

@@ -69,6 +69,18 @@ def test_the_command_writes_a_record_and_goes_on_where_it_stopped(small, tmp_pat
     assert main(command) == 0 and small.calls == 0
 
 
+def test_a_record_of_some_tables_says_so(small, tmp_path):
+    chosen = ["--record", "--method", "pnp-ffdnet-stationary", "pnp-ffdnet-dpir"]
+    assert main(["peers", "--profile", "page", "--out", str(tmp_path), *chosen]) == 0
+    assert small.calls == 2 * 3 * 2 * (12 + 8)  # and no convergence case
+    record = read(tmp_path / "deconvolution-peers.page.json")
+    said = "python -m bmo peers --profile page --record --method pnp-ffdnet-dpir"
+    assert record.command == f"{said} pnp-ffdnet-stationary"  # in the order of the settings
+    methods = {r["method"] for r in record.rows if r["source"] == "measured"}
+    assert methods == {"pnp-ffdnet-dpir", "pnp-ffdnet-stationary"}
+    assert not record.select(test="convergence")
+
+
 def test_rows_hold_the_mean_over_seeds_and_the_published_table(small, tmp_path):
     pieces = peers.Pieces(peers.settings_of("page"), tmp_path, True)
     rows = peers_report.rows_of(pieces)

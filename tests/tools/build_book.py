@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import claims_table
+import deconv_table
 import methods_table
 import report
 import sparse_table
@@ -31,6 +32,8 @@ def main() -> int:
     for name in methods_table.write():
         print(f"{name}: written again from the registry, notebook 9 and the record")
     for name in sparse_table.write():
+        print(f"{name}: written again from the records")
+    for name in deconv_table.write():
         print(f"{name}: written again from the records")
     shutil.rmtree(ROOT / "_build", ignore_errors=True)
     code = subprocess.run(

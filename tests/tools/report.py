@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import deconv_table
 import readme_table
 import yaml
 from bookfiles import ROOT
@@ -45,13 +46,15 @@ class Sources(NamedTuple):
     lines: list[dict[str, Any]]
     figures: list[dict[str, Any]]
     record: Record
+    examined: dict[str, list[str]]
 
 
 def sources(root: Path = ROOT) -> Sources:
     """Read them."""
     printed = yaml.safe_load((root / PUBLISHED).read_text("utf8"))
     record = read(root / readme_table.RECORD)
-    return Sources(ledger(root), printed["lines"], printed["figures"], record)
+    examined = {"deconvolution": deconv_table.ours(root)}
+    return Sources(ledger(root), printed["lines"], printed["figures"], record, examined)
 
 
 def grid(head: list[str], rows: list[list[str]]) -> str:
@@ -150,7 +153,8 @@ def figures(made: Sources) -> str:
             for row in figure["rows"]
         ]
         if figure["ours"]:
-            rows.append(["**this book**", *["not yet examined"] * (len(figure["columns"]) - 1)])
+            found = made.examined.get(figure["id"]) or ["not yet examined"] * (len(rows[0]) - 1)
+            rows.append(["**this book**", *found])
         parts.append(f"**{figure['title']}.**\n\n{grid(figure['columns'], rows)}")
         parts.append(f"{figure['note']}\n")
     return "\n".join(parts)

@@ -83,7 +83,7 @@ class Deblurrer(nn.Module):
         self.loop = nn.Parameter(torch.ones(()), requires_grad=False)
         empty = torch.zeros(1, 1, 2)
         weight = FourierWeight(RATIO / LAST**2, knots=KNOTS, per_sigma=True)
-        self.data = FourierDataStep(empty.to(torch.complex64), torch.zeros(1, 1, 2), weight)
+        self.data = FourierDataStep(torch.complex(empty, empty), empty, weight)
         guide = getattr(denoiser, "guide", None)
         self.guided = guide is not None and guide.shape[1] > 0
 

@@ -6,6 +6,7 @@ Book: chapter 11.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ Profiles (which never follow the hardware):
 
 Needs Set3C, the kernels of Levin et al. and the weights of FFDNet and IRCNN (from the folder
 BMO_DATA, else downloaded), and the package h5py. Parts are kept in --out as they are finished; with
---resume a later call goes on. --method computes some parts only, and writes no record.
+--resume a later call goes on. --method computes some tables only, and writes no record; with
+--record it writes one of those tables, without the convergence cases.
 
 Example:
   python -m bmo peers --profile full --out runs/peers --resume
@@ -125,6 +127,13 @@ def files_of(s: Settings) -> list[str]:
     return [*images, "levin09/Levin09.mat", *weights, *gray]
 
 
+def command(s: Settings) -> str:
+    """The command that repeats a run."""
+    base = f"python -m bmo peers --profile {s.profile}"
+    whole = s.cases == settings_of(s.profile).cases
+    return base if whole else f"{base} --record --method {' '.join(s.methods)}"
+
+
 def save(pieces: Pieces, folder: Path) -> Path:
     """Assemble the record and write it; returns its path."""
     s = pieces.settings
@@ -132,7 +141,7 @@ def save(pieces: Pieces, folder: Path) -> Path:
              for m in s.methods for p in s.percents for n in s.images for k in s.seeds]  # fmt: skip
     found += [pieces.case(*case) for case in every_case(s)]
     record = Record(
-        **{**provenance_now(), "command": f"python -m bmo peers --profile {s.profile}"},
+        **{**provenance_now(), "command": command(s)},
         experiment=EXPERIMENT,
         profile=s.profile,
         settings=s.as_dict(),
@@ -151,6 +160,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help=f"folder (default: runs/{EXPERIMENT}.<profile>)")
     parser.add_argument("--resume", action="store_true", help="use what is already in --out")
     parser.add_argument("--method", nargs="+", choices=METHODS, help="only these tables")
+    parser.add_argument("--record", action="store_true", help="write a record of these alone")
     parser.set_defaults(run=run)
 
 
@@ -158,6 +168,9 @@ def run(options: argparse.Namespace) -> None:
     """Compute the parts, one line for each; write the record unless some were left out."""
     s = settings_of(options.profile)
     out = options.out or Path("runs") / f"{EXPERIMENT}.{s.profile}"
+    if options.method and options.record:  # what is shown and kept; a part does not depend on it
+        asked = tuple(method for method in s.methods if method in options.method)
+        s = replace(s, methods=asked, cases=())
     pieces = Pieces(s, out, options.resume)
     for method in options.method or s.methods:
         for percent in s.percents:
@@ -166,7 +179,7 @@ def run(options: argparse.Namespace) -> None:
                     part = pieces.result(method, percent, name, seed)
                     shown = " ".join(f"{d}:{v['psnr']:.2f}" for d, v in part["depths"].items())
                     print(f"{method} {name} {percent:g} % seed {seed}: PSNR at {shown}", flush=True)
-    if options.method:
+    if options.method and not options.record:
         print(f"parts kept in {out}; a call without --method writes the record")
         return
     for case in every_case(s):

@@ -1,0 +1,151 @@
+"""Chapter 11: the records say what the page says, and the recorded map is certified."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import deconv_table
+import pytest
+import torch
+import yaml
+from bookfiles import ROOT
+from torch import Tensor
+
+from bmo.certify import nonexpansive
+from bmo.certify.jacobian import jacobian
+from bmo.metric import Identity
+from bmo.problems.deconvolution import CERTIFIED, Deblurrer, motion_kernel
+from bmo.problems.deconvolution.measuring import observation
+from bmo.problems.deconvolution.trained import trained
+from bmo.record import Record, write
+
+SMALL, CLASSICAL, PEERS = deconv_table.records()
+METHODS = [m for m in CERTIFIED if m in SMALL.settings["methods"]]
+
+
+def six(record: Record, method: str, **where: object) -> Tensor:
+    """PSNR of the six cells."""
+    return torch.tensor([row["value"] for row in deconv_table.cells(record, method, **where)])
+
+
+def test_the_tables_are_what_the_records_give() -> None:
+    page = (ROOT / "book/11-deconvolution.md").read_text("utf8")
+    for path, text in deconv_table.tables().items():
+        assert (ROOT / path).read_text("utf8") == text, "make book writes it again"
+        assert f"{{include}} _generated/{path.name}" in page
+    readme = (ROOT / "README.md").read_text("utf8")
+    assert deconv_table.PLACE.search(readme) and deconv_table.written(readme) == readme
+
+
+def test_the_tables_follow_the_records(tmp_path: Path) -> None:
+    for name in (deconv_table.OURS, deconv_table.CLASSICAL, deconv_table.PEERS):
+        (tmp_path / deconv_table.FOLDER).mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / deconv_table.FOLDER / name, tmp_path / deconv_table.FOLDER / name)
+    (tmp_path / "book/_generated").mkdir(parents=True)
+    shutil.copy(ROOT / "README.md", tmp_path / "README.md")
+    assert len(deconv_table.write(tmp_path)) == 3 and deconv_table.write(tmp_path) == []
+    rows = [dict(row) for row in SMALL.rows]
+    for row in rows:
+        if row["method"] == "bmo" and row["metric"] in ("psnr", "psnr_drop"):
+            row["value"] = 12.25
+    write(dataclasses.replace(SMALL, rows=rows), tmp_path / deconv_table.FOLDER)
+    assert deconv_table.write(tmp_path) == [p.as_posix() for p in deconv_table.tables()] + [
+        "README.md"
+    ]
+
+
+def test_the_published_rows_are_those_of_the_report() -> None:
+    (printed,) = (
+        figure
+        for figure in yaml.safe_load((ROOT / "book/published.yml").read_text("utf8"))["figures"]
+        if figure["id"] == "deconvolution"
+    )
+    shown = [[name, *(float(v) for v in values)] for name, _, _, *values, _ in
+             deconv_table.published(PEERS)]  # fmt: skip
+    assert shown == printed["rows"]
+
+
+def test_certified_maps_converge_in_every_case() -> None:
+    cases = {row["setting"]["case"] for row in SMALL.select(metric="psnr_drop") if "case" in
+             row["setting"]} - {"worst of all"}  # fmt: skip
+    assert len(cases) == 24 and {case.split("/")[1] for case in cases} == set("01234567")
+    assert {case.split("/")[2] for case in cases} == {"0.5", "1", "3", "5"}
+    for method in METHODS:
+        left = [SMALL.value(method=method, metric="relative_residual", case=c) for c in cases]
+        assert max(left) <= 1e-6
+        assert max(left) == SMALL.value(
+            method=method, metric="relative_residual", case="worst of all"
+        )
+        assert SMALL.value(method=method, metric="diverged", case="worst of all") == 0
+
+
+def test_ahead_of_the_classical_methods_and_behind_the_poster() -> None:
+    names = {row["method"] for row in CLASSICAL.rows}
+    assert len(names) == 5
+    best = torch.stack([six(CLASSICAL, name) for name in names]).amax(0)
+    poster = torch.tensor([PEERS.value(source="published", method="bmo", image=image,
+                                       sigma_percent=percent)
+                           for image, percent in deconv_table.CELLS])  # fmt: skip
+    ffdnet = six(PEERS, "pnp-ffdnet-dpir")
+    for method in ("bmo", "bmo-long"):
+        found = six(SMALL, method, depth=1000)
+        assert bool((found > best).all())
+        assert float((poster - found).mean()) > 1 and bool((poster > found).all())
+        assert bool((ffdnet > found).all())
+
+
+def test_what_the_upper_step_gains() -> None:
+    for depth in (8, 16, 1000):
+        gain = (six(SMALL, "bmo", depth=depth) - six(SMALL, "gkm", depth=depth)).mean()
+        assert abs(float(gain)) < 0.1
+
+
+def test_hyper_training_is_ahead_of_denoising_alone() -> None:
+    budget = SMALL.settings["budgets"]
+    assert budget["pnp"]["steps"] == 0 and budget["bmo"] == budget["gkm"] == budget["ena"]
+    for method in ("bmo", "gkm"):
+        gain = six(SMALL, method, depth=1000) - six(SMALL, "pnp", depth=1000)
+        assert abs(float(gain[:3].mean())) < 0.1 and float(gain[3:].min()) > 1  # 1 %, 3 %
+    apart = (six(SMALL, "bmo", depth=1000) - six(SMALL, "ena", depth=1000)).mean()
+    assert abs(float(apart)) < 0.1
+
+
+def told(side: int = 32) -> tuple[Tensor, Tensor, Tensor]:
+    """What a method is told of a random smooth picture."""
+    torch.manual_seed(0)
+    picture = torch.rand(3, 4, 4).repeat_interleave(side // 4, 1).repeat_interleave(side // 4, 2)
+    kernel = motion_kernel(torch.Generator().manual_seed(5), 9)
+    b, symbol, sigma = observation(picture, kernel, 3.0, (0,))
+    return b.double(), symbol.to(torch.complex128), sigma.double()
+
+
+@pytest.fixture(scope="module")
+def model() -> Deblurrer:
+    torch.set_default_dtype(torch.float64)
+    return trained("small", "bmo-long")
+
+
+SEARCH = {"shape": (1, 3, 32, 32), "trials": 4, "ascent": 5, "scale": 0.3}
+
+
+def test_the_recorded_map_is_nonexpansive_while_the_guide_stands_still(model: Deblurrer) -> None:
+    given = told()
+    with torch.no_grad():
+        still = model.map(model.begin(*given), *given).operator
+    assert nonexpansive(still, **SEARCH).measured <= 1 + 1e-9
+    direction = torch.randn(1, 3, 32, 32)
+    norm, _ = jacobian(
+        lambda u: model.map(u, *given).operator(u), Identity(3), given[0], direction, 20
+    )
+    assert float(norm) > 1.01  # a guide that follows the iterate
+
+
+def test_the_recorded_map_converges_live(model: Deblurrer) -> None:
+    given = told()
+    with torch.no_grad():
+        start = model.begin(*given)
+        run = model.map(start, *given).iterate(start, 1000)
+    assert float(run.residuals[-1] / run.value.norm()) < 1e-9
+    assert float(run.residuals[0] / run.value.norm()) > 1e-5
