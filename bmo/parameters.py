@@ -20,7 +20,8 @@ def _as_float(value: float | Tensor) -> Tensor:
 
 def inverse_softplus(y: Tensor) -> Tensor:
     r"""The :math:`x` with :math:`\log(1 + e^x) = y`, stable for small and large :math:`y > 0`."""
-    return y + torch.log(-torch.expm1(-y))
+    # torch's softplus is the identity above 20
+    return torch.where(y > 20, y, y + torch.log(-torch.expm1(-y)))
 
 
 class Positive(nn.Module):

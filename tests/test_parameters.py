@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bmo.errors import DomainError
@@ -41,6 +41,8 @@ def test_interval_for_every_raw_value(raw: float, dtype: torch.dtype) -> None:
 
 @settings(derandomize=True, max_examples=60, deadline=None)
 @given(start=st.floats(1e-12, 1e6))
+@example(start=20.0)
+@example(start=21.0)
 def test_the_initial_value_is_kept(start: float) -> None:
     value = torch.tensor(start, dtype=F64)
     assert Positive(value)().item() == pytest.approx(start, rel=1e-12)

@@ -43,6 +43,7 @@ class EPLL(Restorer):
     restoration", ICCV 2011.
 
     Example:
+        >>> import torch
         >>> prior = PatchMixture(torch.ones(1), torch.eye(4)[None])
         >>> b = torch.full((1, 1, 4, 4), 0.5)
         >>> EPLL(prior, betas=[100.0]).restore(b, torch.ones(4, 3) + 0j, 0.1)[0, 0, 0]
@@ -99,6 +100,7 @@ def wrap(padded: Tensor, h: int, w: int) -> Tensor:
     """Add what lies beyond (h, w) to the other side: the adjoint of circular padding.
 
     Example:
+        >>> import torch
         >>> wrap(torch.ones(1, 3), 1, 2)
         tensor([[2., 1.]])
     """
