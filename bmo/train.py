@@ -141,6 +141,7 @@ def train(
         OutOfTime: The deadline has passed; the checkpoint in ``folder`` holds every step so far.
 
     Example:
+        >>> _ = torch.manual_seed(0)
         >>> model = nn.Linear(1, 1)
         >>> target = lambda g: torch.rand(8, 1, generator=g)
         >>> fit = lambda x: (model(x) - 2 * x).square().mean()
