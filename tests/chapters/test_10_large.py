@@ -84,3 +84,21 @@ def test_what_the_upper_step_gains(large: Record) -> None:
             row = gain(method, depth)
             assert row["n"] == 3 and abs(row["value"]) > 3 * row["std"]
             assert row["value"] == pytest.approx(wanted, abs=0.005)
+
+
+def test_the_pilot_run_beside_sixteen_layers(large: Record) -> None:
+    """Ahead of each of them at 16; behind ALISTA and TISTA at 1000; three of them are lost."""
+    lost = ("ena-lista", "ena-lista-cp", "ena-dladmm")
+    kept = ("ena-lista-cpss", "ena-alista", "ena-tista")
+    ours = {d: error(large, "gkm-pilot-admm", d) for d in DEPTHS}
+    layers = {m: error(large, m, 16) for m in (*lost, *kept)}
+    assert -0.5 < ours[16] - min(layers.values()) < 0
+    assert all(error(large, m, 1000) > 100 for m in lost)
+    assert 0.5 < ours[1000] - error(large, "ena-alista", 1000) < 1.2
+    assert 0.5 < ours[1000] - error(large, "ena-tista", 1000) < 1.2
+    for method in kept:
+        where = {"method": method, "set": "trained", "depth": 1000}
+        at_rest = large.value(metric="relative_residual", **where) < 1e-13  # of half the codes
+        assert at_rest == (method != "ena-lista-cpss")
+        assert large.value(metric="relative_residual_max", **where) > 1e-3
+    assert abs(error(large, "bmo-pilot-admm", 16) - ours[16]) < 0.1
