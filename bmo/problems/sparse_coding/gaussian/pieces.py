@@ -58,6 +58,7 @@ class Pieces(Shelf[Settings]):
         """The settings that a part depends on; of ``mu``, ``s`` and ``alpha`` its own entry."""
         keys = {*_CHOICES}
         parts = name.split(".")
+        keys |= {"smaller"} if "noiseless" in parts else set()
         method = next((p for p in parts if p in CERTIFIED or p.startswith("ena-")), "")
         if method:
             keys |= {*_TRAINING, *(_NETWORKS if method in NETWORKS else ())}
@@ -95,9 +96,8 @@ class Pieces(Shelf[Settings]):
         part = self.kept(name)
         if part is None:
             started, A = time.monotonic(), self.dictionary.to(self.dtype)
-            part = self.keep(
-                name, started, lambda: {"chosen": choose(A, self.held_out(noise), self.settings)}
-            )
+            s, data = self.settings, self.held_out(noise)
+            part = self.keep(name, started, lambda: {"chosen": choose(A, data, s, noise)})
         return dict(part["chosen"])
 
     def model(self, noise: str, method: str) -> Contender | Network:

@@ -82,6 +82,7 @@ class Settings:
         shift_densities: Densities of the shifts.
         perturbations: Relative errors of the dictionary of the shifts.
         penalties: :math:`\lambda` to choose from.
+        smaller: More of them, where there is no noise.
         scales: :math:`\rho` to choose from (ADMM).
         relaxations: Its relaxation to choose from.
         ratios: :math:`\beta` (linearised ADMM) and :math:`\sigma\|A\|` (PDHG) to choose from.
@@ -128,6 +129,7 @@ class Settings:
     shift_densities: tuple[float, ...] = (0.05, 0.2)
     perturbations: tuple[float, ...] = (0.03, 0.1)
     penalties: tuple[float, ...] = (0.003, 0.006, 0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3)
+    smaller: tuple[float, ...] = (0.0003, 0.001)
     scales: tuple[float, ...] = (0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.6, 1.0, 2.0)
     relaxations: tuple[float, ...] = (1.0, 1.6, 1.9)
     ratios: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -137,6 +139,10 @@ class Settings:
     targets: tuple[float, ...] = (-10.0, -20.0)
     raced: int = 200
     resolution: float = 1e-14
+
+    def penalties_of(self, noise: str) -> tuple[float, ...]:
+        """What a penalty is chosen from: the less noise, the smaller."""
+        return (*(self.smaller if LEVELS[noise] is None else ()), *self.penalties)
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
         """The seeds of a method: one for the networks that stand beside, and for what is chosen."""
