@@ -19,10 +19,13 @@ CLASSICAL = ("unh-ista", "unh-fista", "unh-ladmm", "unh-pdhg", "unh-admm")
 #: Unconstrained layers, the same at every depth.
 UNCONSTRAINED = ("ena-lista-tied", "ena-lista-cp-tied")
 #: Certified: a forward-backward step, linearised ADMM, and ADMM with its dense solve.
-#: Last, the two whose penalty is weighed by what a pilot run finds.
+#: Then a network, alone or before or after the forward-backward step. Last, those whose penalty
+#: is weighed by what a pilot run finds.
+NETTED = ("bmo-net", "bmo-fb-net", "bmo-net-fb")
 PILOTED = tuple(f"{name}-pilot{step}" for step in ("-ladmm", "-admm") for name in ("gkm", "bmo"))
 CERTIFIED = (
     *(f"{name}{step}" for step in ("", "-ladmm", "-admm") for name in ("gkm", "bmo", "bmo-h")),
+    *NETTED,
     *PILOTED,
 )
 #: Unconstrained, with as many different layers as steps.
@@ -39,9 +42,11 @@ NETWORKS = (*LAYERWISE, "ena-deq")
 LEARNED = UNCONSTRAINED + NETWORKS + CERTIFIED
 METHODS = CLASSICAL + LEARNED
 _MU = {"bmo": 0.3, "bmo-h": 0.1, "bmo-ladmm": 0.02, "bmo-h-ladmm": 0.02, "bmo-admm": 0.03,
-       "bmo-h-admm": 0.03, "bmo-pilot-ladmm": 0.02, "bmo-pilot-admm": 0.03}  # fmt: skip
+       "bmo-h-admm": 0.03, "bmo-pilot-ladmm": 0.02, "bmo-pilot-admm": 0.03,
+       **dict.fromkeys(NETTED, 0.3)}  # fmt: skip
 _SCALE = {"bmo": 1.0, "bmo-h": 0.2, "bmo-ladmm": 1.0, "bmo-h-ladmm": 0.2, "bmo-admm": 1.0,
-          "bmo-h-admm": 0.2, "bmo-pilot-ladmm": 1.0, "bmo-pilot-admm": 1.0}  # fmt: skip
+          "bmo-h-admm": 0.2, "bmo-pilot-ladmm": 1.0, "bmo-pilot-admm": 1.0,
+          **dict.fromkeys(NETTED, 1.0)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -145,8 +150,8 @@ class Settings:
         return (*(self.smaller if LEVELS[noise] is None else ()), *self.penalties)
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
-        """The seeds of a method: one for the networks that stand beside, and for what is chosen."""
-        again = method in LEARNED and method not in (*NETWORKS, "ena-lista-cp-tied")
+        """The seeds of a method: one for those that stand beside, and for what is chosen."""
+        again = method in LEARNED and method not in (*NETWORKS, *NETTED, "ena-lista-cp-tied")
         return self.seeds if again else self.seeds[:1]
 
     def as_dict(self) -> dict[str, Any]:
