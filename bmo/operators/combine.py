@@ -26,7 +26,7 @@ def _weakest(operators: Sequence[Operator]) -> str:
 
 
 class _Joined(Operator):
-    """Maps of one point, which see one observation: ``bind`` reaches each part that has the data."""
+    """Maps of one point that see one observation: ``bind`` reaches each part that has the data."""
 
     parts: nn.ModuleList
 
