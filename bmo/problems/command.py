@@ -138,11 +138,13 @@ def _train(
             k: tuple(x for x in getattr(settings, k) if x in v) for k, v in asked.items() if v
         }
         settings = replace(settings, **chosen)
+    levels = tuple(x for x in settings.noises if x in (options.noise or settings.noises))
+    wanted = replace(settings, noises=levels)
     pieces = bench.pieces(settings, out, options.resume, **where_to)
     for seed in options.seeds or settings.seeds:
-        for noise in options.noise or settings.noises:
+        for noise in levels:
             for method in options.method or settings.methods:
-                if seed in settings.seeds_of(method):
+                if seed in wanted.seeds_of(method, noise):
                     part = pieces.result(noise, method, seed)
                     # the others hold what is learned, not what was measured
                     values = bench.values(part) if parallel.main_process() else {}

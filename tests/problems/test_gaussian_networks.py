@@ -13,7 +13,7 @@ from bmo.baselines import ADMM, ISTA, LinearisedADMM
 from bmo.errors import DomainError, TrainingError
 from bmo.measure import nmse_db
 from bmo.problems.sparse_coding import gaussian as bench
-from bmo.problems.sparse_coding.gaussian import pieces, racing, report
+from bmo.problems.sparse_coding.gaussian import learning, pieces, racing, report
 from bmo.prox import soft
 
 DOUBLE = torch.float64
@@ -215,14 +215,14 @@ class TestParts:
 
     def test_one_rate_for_all_numbers_of_a_network(self, tmp_path, monkeypatch):
         seen = {}
-        kept = pieces.train.train
+        kept = learning.train.train
 
         def spy(model, loss, sample, plan, folder, resume, optimizer, **rest):
             rates = {group["lr"] for group in optimizer.param_groups}
             seen[model.name] = rates, plan.clip
             return kept(model, loss, sample, plan, folder, resume, optimizer, **rest)
 
-        monkeypatch.setattr(pieces.train, "train", spy)
+        monkeypatch.setattr(learning.train, "train", spy)
         for method in ("ena-tista", "ena-lista-cp", "gkm"):
             run(tmp_path).fit("30db", method, 0, 3e-3, 1, None)
         assert seen["ena-tista"] == seen["ena-lista-cp"] == ({3e-3}, small().clip)
@@ -243,12 +243,12 @@ class TestParts:
         def fit(noise, method, seed, rate, steps, folder, resume=False):
             asked.append((rate, folder.name))
             if rate == 1e-2:
-                raise TrainingError(pieces.train.FINITE, "inf", "lower it")
+                raise TrainingError(learning.train.FINITE, "inf", "lower it")
             return kept(noise, method, seed, rate, steps, folder, resume)
 
         monkeypatch.setattr(parts, "fit", fit)
         ends = iter([9.5, 11.0])  # behind its short run, so the last rate is left
-        monkeypatch.setattr(pieces, "held_out_error", lambda model, data: next(ends))
+        monkeypatch.setattr(learning, "held_out_error", lambda model, data: next(ends))
         _, losses, rate = parts.trained("30db", "ena-tista", 0)
         name = "30db.ena-tista.seed0"
         assert asked == [(1e-2, name), (1e-3, f"{name}.rate0.001"), (1e-4, f"{name}.rate0.0001")]
@@ -274,7 +274,7 @@ class TestParts:
         def fail(*args, **rest):
             raise TrainingError("all processes", "one has stopped", "start again")
 
-        monkeypatch.setattr(pieces.train, "train", fail)
+        monkeypatch.setattr(learning.train, "train", fail)
         with pytest.raises(TrainingError, match="one has stopped"):
             run(tmp_path).rate("30db", "ena-tista")
 

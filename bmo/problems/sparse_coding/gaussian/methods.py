@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bmo.baselines import CoupledLISTA, Repeated, TiedLISTA
-from bmo.errors import DomainError
+from bmo.errors import ConditionError, DomainError
 from bmo.gkm import GKM
 from bmo.inner import AnchoredInner, Inner
 from bmo.operators import Operator
@@ -136,6 +136,9 @@ class Piloted(Contender):
         pilot: The pilot run.
         *rest: As :class:`Contender` takes them.
 
+    Raises:
+        ConditionError: The pilot alone has more than K steps.
+
     Example:
         >>> from bmo.problems.sparse_coding.gaussian import PAGE, build
         >>> numbers = {"penalty": 0.1, "rho": 0.1}
@@ -147,14 +150,30 @@ class Piloted(Contender):
     def __init__(self, pilot: Pilot, *rest: Any) -> None:
         super().__init__(*rest)
         self.pilot = pilot
+        _ = self.left
+
+    @property
+    def left(self) -> int:
+        """The steps of the map in hyper-training.
+
+        Raises:
+            ConditionError: The pilot alone has more than K steps.
+        """
+        if self.pilot.steps > self.iterations:
+            raise ConditionError(
+                f"a pilot run of at most K = {self.iterations} steps",
+                f"{self.pilot.steps} steps, in stages of {self.pilot.lengths}",
+                "shorten the stages, or train at a larger K",
+                self.pilot.lengths,
+            )
+        return self.iterations - self.pilot.steps
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         codes, observed = batch
         upper = CodeError(codes, self.first)
         found = self.pilot(self.operator, observed, self.start(observed), self.alpha)
         T = self.map.bind(b=observed, weights=found.weights)
-        left = self.iterations - self.pilot.steps
-        return upper(self.loop(T, **self.inner)(found.points[-1], upper, left)).mean()
+        return upper(self.loop(T, **self.inner)(found.points[-1], upper, self.left)).mean()
 
     @property
     def net(self) -> Repeated:

@@ -41,6 +41,21 @@ LAYERWISE = (
 NETWORKS = (*LAYERWISE, "ena-deq")
 LEARNED = UNCONSTRAINED + NETWORKS + CERTIFIED
 METHODS = CLASSICAL + LEARNED
+#: What runs without noise, too.
+MAIN = (
+    "unh-ista",
+    "unh-fista",
+    "unh-ladmm",
+    "unh-admm",
+    "ena-lista-tied",
+    "gkm",
+    "bmo",
+    "gkm-ladmm",
+    "bmo-ladmm",
+    "gkm-admm",
+    "bmo-admm",
+    "gkm-pilot-admm",
+)
 _MU = {"bmo": 0.3, "bmo-h": 0.1, "bmo-ladmm": 0.02, "bmo-h-ladmm": 0.02, "bmo-admm": 0.03,
        "bmo-h-admm": 0.03, "bmo-pilot-ladmm": 0.02, "bmo-pilot-admm": 0.03,
        **dict.fromkeys(NETTED, 0.3)}  # fmt: skip
@@ -60,6 +75,7 @@ class Settings:
         density: Probability of a nonzero coefficient.
         noises: Out of :data:`NOISES`.
         methods: Out of :data:`METHODS`.
+        main: Those of them that run at every noise level, if there are several.
         seeds: Each decides the training codes of one repetition.
         iterations: K of hyper-training, and the depth of every choice.
         alpha: Relaxation of the certified maps, for each kind of step.
@@ -105,6 +121,7 @@ class Settings:
     density: float = 0.1
     noises: tuple[str, ...] = NOISES
     methods: tuple[str, ...] = METHODS
+    main: tuple[str, ...] = MAIN
     seeds: tuple[int, ...] = (0, 1, 2)
     iterations: int = 16
     alpha: dict[str, float] = field(
@@ -149,10 +166,20 @@ class Settings:
         """What a penalty is chosen from: the less noise, the smaller."""
         return (*(self.smaller if LEVELS[noise] is None else ()), *self.penalties)
 
-    def seeds_of(self, method: str) -> tuple[int, ...]:
-        """The seeds of a method: one for those that stand beside, and for what is chosen."""
+    def seeds_of(self, method: str, noise: str = NOISES[0]) -> tuple[int, ...]:
+        """The seeds of a method: one for those that stand beside, and for what is chosen.
+
+        At the first of several noise levels all methods run, at the others the main ones alone,
+        with one seed.
+        """
+        if noise in self.noises[1:]:
+            return self.seeds[:1] if method in self.main else ()
         again = method in LEARNED and method not in (*NETWORKS, *NETTED, "ena-lista-cp-tied")
         return self.seeds if again else self.seeds[:1]
+
+    def methods_of(self, noise: str) -> list[str]:
+        """The methods that run at a noise level."""
+        return [method for method in self.methods if self.seeds_of(method, noise)]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON, for a record."""
