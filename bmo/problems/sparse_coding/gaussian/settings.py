@@ -200,6 +200,7 @@ PAGE = Settings(
         "ena-lista-tied",
         "gkm",
         "bmo",
+        *NETTED,
         "bmo-admm",
         "gkm-pilot-admm",
         "bmo-pilot-admm",
