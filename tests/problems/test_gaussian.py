@@ -185,16 +185,6 @@ class TestMethods:
         code = bench.trajectory(model.net, data.observed, [1]).codes[0]
         assert torch.allclose(code, (model.alpha * T.operator(z)).detach())
 
-    @pytest.mark.parametrize("name", bench.NETTED)
-    def test_a_network_beside_the_step_stays_nonexpansive_for_every_parameter(self, name):
-        for seed in range(4):
-            model, A = contender(name, seed=seed)
-            with torch.no_grad():
-                for p in model.parameters():
-                    p.add_(torch.randn(p.shape, dtype=DOUBLE))
-            D = model.operator.bind(b=batch(A).observed[0])
-            assert nonexpansive(D, size=14, trials=8, ascent=8).holds
-
     def test_a_pilot_longer_than_the_training_is_refused(self):
         A = bench.gaussian_dictionary(8, 14)
         with pytest.raises(ConditionError, match="at most K = 4 steps; got: 5 steps.*shorten"):

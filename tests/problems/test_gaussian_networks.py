@@ -182,16 +182,18 @@ class TestRaces:
         assert racing.seconds_of(net, torch.ones(1, 2), 7) == 2.0
         assert depths == [7, 7, 7]
 
-    def test_a_training_step_is_timed_without_what_comes_before_the_first(
+    def test_a_training_step_is_timed_without_what_comes_before_it_or_between(
         self, tmp_path, monkeypatch
     ):
-        clock = [0.0]
+        clock, calls = [0.0], []
         parts = run(tmp_path)
         assert racing.training_step(parts, "30db", "unh-ista") is None
         parts.rate("30db", "ena-tista")
 
         def fit(noise, method, seed, rate, steps, folder):
-            clock[0] += 100.0 + 0.25 * steps
+            calls.append(steps)
+            disturbance = {1: 50.0, 4: 70.0}.get(len(calls), 0.0)
+            clock[0] += 100.0 + 0.25 * steps + disturbance
 
         monkeypatch.setattr(parts, "fit", fit)
         monkeypatch.setattr(racing.time, "process_time", lambda: clock[0])
