@@ -101,12 +101,12 @@ def costs(record: Record, noise: str) -> str:
 
 
 def gaussian(record: Record) -> str:
-    """Return both tables for each noise level, and where they come from."""
+    """Return the errors at each noise level, the costs at the first, and where they come from."""
     levels = noises(record)
     parts = []
     for noise in levels:
         parts += [f"**{LEVELS[noise]}.**\n"] * (len(levels) > 1)
-        parts += [errors(record, noise), costs(record, noise)]
+        parts += [errors(record, noise), *([costs(record, noise)] * (noise == levels[0]))]
     parts += [f"{LAYERS}\n"] * any("†" in part for part in parts)
     return "\n".join([*parts, f"{provenance(record)}\n"])
 

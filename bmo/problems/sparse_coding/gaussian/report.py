@@ -88,14 +88,21 @@ def rows_of(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
 
 
 def cost_rows(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
-    """Numbers, time of training, and the way to each error that a method reached (first seed)."""
+    """Numbers, time of training, and the way to each error that a method reached (first seed).
+
+    Steps and the way are timed at the first noise level alone.
+    """
     rows = []
     for (noise, method), found in parts.items():
-        setting, part = {"bench": "gaussian", "noise": noise}, costs(pieces, noise, method)
+        setting = {"bench": "gaussian", "noise": noise}
         if method in LEARNED:
             rows.append(row(method, setting, "parameters", found[0]["parameters"]))
             seconds = [one["training_seconds"] for one in found]
             rows.append(row(method, setting, "training_seconds", seconds))
+        if noise != pieces.settings.noises[0]:
+            continue
+        part = costs(pieces, noise, method)
+        if method in LEARNED:
             step = part["training_step"]
             rows.append(row(method, setting, "core_seconds_per_training_step", step))
         for rule, race in part["races"].items():

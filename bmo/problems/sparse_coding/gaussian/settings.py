@@ -187,7 +187,7 @@ class Settings:
 
 
 FULL = Settings("full")
-#: A smaller instance of the same shape, trained in float64; ends within a minute on one core.
+#: A smaller instance of the same shape, trained in float64; some minutes on one core.
 PAGE = Settings(
     "page",
     rows=50,
