@@ -42,20 +42,7 @@ NETWORKS = (*LAYERWISE, "ena-deq")
 LEARNED = UNCONSTRAINED + NETWORKS + CERTIFIED
 METHODS = CLASSICAL + LEARNED
 #: What runs without noise, too.
-MAIN = (
-    "unh-ista",
-    "unh-fista",
-    "unh-ladmm",
-    "unh-admm",
-    "ena-lista-tied",
-    "gkm",
-    "bmo",
-    "gkm-ladmm",
-    "bmo-ladmm",
-    "gkm-admm",
-    "bmo-admm",
-    "gkm-pilot-admm",
-)
+MAIN = ("unh-ista", "unh-fista", "unh-admm", "bmo-admm")
 _MU = {"bmo": 0.3, "bmo-h": 0.1, "bmo-ladmm": 0.02, "bmo-h-ladmm": 0.02, "bmo-admm": 0.03,
        "bmo-h-admm": 0.03, "bmo-pilot-ladmm": 0.02, "bmo-pilot-admm": 0.03,
        **dict.fromkeys(NETTED, 0.3)}  # fmt: skip
