@@ -54,9 +54,9 @@ def number(experiment: str) -> str:
 
 
 def chapter(root: Path, at: str) -> str:
-    """Return a link to the chapter with this number, if there is one."""
+    """Return a link to the chapter with this number, in few letters, if there is one."""
     found = sorted((root / "book").glob(f"{at}-*.md")) if at else []
-    return f"{{doc}}`{found[0].stem}`" if found else "–"
+    return f"{{doc}}`{int(at)} <{found[0].stem}>`" if found else "–"
 
 
 def time(seconds: float) -> str:
