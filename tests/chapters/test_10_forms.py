@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from bookfiles import ROOT
 
 from bmo.certify import nonexpansive
 from bmo.operators import Lambda
 from bmo.problems.sparse_coding import gaussian as bench
+from bmo.record import read
 
 SMALL = replace(bench.PAGE, rows=8, atoms=14)
 START = {"unh-ista": {"penalty": 0.2}}
@@ -58,3 +60,26 @@ def test_the_network_has_to_be_carried_into_the_metric_of_the_step() -> None:
     plain = Lambda(carried.operator, step.metric)
     assert nonexpansive(plain, size=14, trials=8, ascent=10).measured > 1.2
     assert nonexpansive(carried, size=14, trials=8, ascent=10).holds
+
+
+def test_what_the_forms_reach() -> None:
+    """Small instance, one seed: alone behind at 16; before or after the step ahead at the end."""
+    page = read(ROOT / "notebooks/recorded/sparse-coding-gaussian.page.json")
+
+    def error(method: str, depth: int) -> float:
+        return page.value(method=method, metric="nmse_db", set="trained", depth=depth)
+
+    step = {k: error("bmo", k) for k in (16, 64, 1000)}
+    assert 1 < error("bmo-net", 16) - step[16] < 2
+    assert -0.5 < error("bmo-net", 1000) - step[1000] < -0.2
+    twice = page.curves["nmse/30db/trained/bmo"][page.settings["depths"].index(32)]
+    for name, gain in (("bmo-fb-net", 0.96), ("bmo-net-fb", 0.68)):
+        assert step[1000] - error(name, 1000) == pytest.approx(gain, abs=0.01)
+        assert abs(error(name, 16) - twice) < 0.3  # with as many products
+    for name in bench.NETTED:
+        rows = page.select(method=name, metric="diverged")
+        assert len(rows) == 6 and all(r["value"] == 0 for r in rows)
+        for r in rows:
+            at = {"method": name, "set": r["setting"]["set"], "depth": 1000}
+            assert page.value(metric="bound_share", **at) < 1
+            assert page.value(metric="relative_residual", **at) < 1e-8
