@@ -1,6 +1,6 @@
 r"""The certified steps of the bench: numerical, a network, and one after the other.
 
-Book: chapter 10, "Learned steps with a certificate" and "The other forms of the step".
+Book: chapter 10, "Learned steps with a certificate: GKM and BMO" and "The other forms of the step".
 """
 
 from __future__ import annotations
