@@ -17,6 +17,8 @@ from bmo.metric import Metric, require_same_kind
 from bmo.operators.base import Operator
 from bmo.result import Result, Status
 
+__all__ = ["GKM"]
+
 Observers = Mapping[str, Callable[[Tensor], Tensor]]
 
 

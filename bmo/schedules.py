@@ -11,11 +11,16 @@ from collections.abc import Callable, Sequence
 
 from bmo.errors import ScheduleError
 
+__all__ = ["PowerSchedule", "Schedule", "as_steps", "schedule"]
+
 Schedule = Callable[[int], float]
 
 
 class PowerSchedule:
-    r""":math:`s_k = s/(k+1)^p`, :math:`k = 1, 2, \dots`; made by :func:`schedule`."""
+    r""":math:`s_k = s/(k+1)^p`, :math:`k = 1, 2, \dots`; made by :func:`schedule`.
+
+    An example: :func:`bmo.schedule`.
+    """
 
     def __init__(self, s: float, p: float) -> None:
         self.s, self.p = s, p

@@ -21,6 +21,8 @@ from bmo.hypergradient import HyperResult, Parameters, hypergradient, named_para
 from bmo.inner import Inner, Upper, upper_values
 from bmo.sets import Set
 
+__all__ = ["Solution", "solve"]
+
 Start = Tensor | Callable[[], Tensor]
 Projection = Set | Callable[[Tensor], Tensor]
 
@@ -37,6 +39,16 @@ class Solution:
         residuals: :math:`\|u^K - T(u^K)\|_H`, the largest of the batch, at each :math:`\omega^t`;
             shape (T + 1,).
         trace: Every :math:`\omega^t` by name, shape (T + 1, ...), if ``keep`` was set.
+
+    Example:
+        >>> import bmo
+        >>> from bmo.problems import toy
+        >>> from bmo.solve import solve
+        >>> problem = toy.singleton_failure()
+        >>> inner = bmo.Inner(problem.training(), 0.5, bmo.schedule(0.5, p=0.5), problem.domain)
+        >>> found = solve(inner, problem.start, problem.upper, iterations=20, outer=3, gamma=0.5)
+        >>> found.values.shape, found.gradient_norms.shape
+        (torch.Size([4]), torch.Size([3]))
     """
 
     omega: dict[str, Tensor]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import api_pages
 import claims_table
 import deconv_table
 import methods_table
@@ -35,6 +36,8 @@ def main() -> int:
         print(f"{name}: written again from the records")
     for name in deconv_table.write():
         print(f"{name}: written again from the records")
+    for name in api_pages.write():
+        print(f"{name}: written again from the docstrings")
     shutil.rmtree(ROOT / "_build", ignore_errors=True)
     code = subprocess.run(
         [Path(sys.executable).with_name("jupyter-book"), *BUILD], cwd=ROOT
