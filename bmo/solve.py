@@ -80,7 +80,7 @@ def solve(
         upper: :math:`\ell(u; \omega)`, one value for each point.
         iterations: :math:`K`, inner steps.
         outer: :math:`T \ge 0`, outer steps.
-        gamma: Length :math:`\gamma > 0` of the plain step of the listing ...
+        gamma: :math:`\gamma > 0`, the length of the plain step of the listing ...
         optimizer: ... or any torch optimizer instead, built on the same parameters.
         projection: :math:`\mathrm{Proj}_\Omega`, a set or a function for each parameter, by (the
             end of) its name; parameters without one are free.

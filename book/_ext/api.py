@@ -56,17 +56,18 @@ def skip(app: Sphinx, what: str, name: str, found: Any, skipped: bool, options: 
 
 
 def value_of(path: str) -> Any:
-    """Return what a dotted name stands for, or nothing."""
-    parts = path.split(".")
-    for cut in range(len(parts), 0, -1):
-        try:
-            value: Any = importlib.import_module(".".join(parts[:cut]))
-            for part in parts[cut:]:
-                value = getattr(value, part)
-        except (ImportError, AttributeError):
-            continue
-        return value
-    return None
+    """Return what a dotted name of the package stands for, or nothing."""
+    if path.partition(".")[0] != "bmo":
+        return None
+    value: Any = importlib.import_module("bmo")
+    for at, part in enumerate(path.split(".")[1:], 2):
+        if not hasattr(value, part):
+            try:
+                importlib.import_module(".".join(path.split(".")[:at]))
+            except ImportError:
+                return None
+        value = getattr(value, part)
+    return value
 
 
 def holders(module: str, within: str) -> list[str]:
@@ -91,7 +92,7 @@ def elsewhere(
         return shown
     module, within = node.get("py:module") or "bmo", node.get("py:class") or ""
     for path in [target, *(f"{holder}.{target}" for holder in holders(module, within))]:
-        value = value_of(path) if path.startswith("bmo") else None
+        value = value_of(path)
         if value is None:
             continue
         own = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"

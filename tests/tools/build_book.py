@@ -13,7 +13,9 @@ from pathlib import Path
 import api_pages
 import claims_table
 import deconv_table
+import efficiency
 import methods_table
+import notation
 import report
 import sparse_table
 from bookfiles import HTML, ROOT
@@ -36,6 +38,10 @@ def main() -> int:
         print(f"{name}: written again from the records")
     for name in deconv_table.write():
         print(f"{name}: written again from the records")
+    for name in efficiency.write():
+        print(f"{name}: written again from the record")
+    for name in notation.write():
+        print(f"{name}: written again from the docstrings")
     for name in api_pages.write():
         print(f"{name}: written again from the docstrings")
     shutil.rmtree(ROOT / "_build", ignore_errors=True)

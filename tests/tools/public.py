@@ -151,19 +151,16 @@ def resolve(path: str) -> Any:
     Raises:
         LookupError: There is nothing of that name.
     """
-    parts = path.split(".")
-    for cut in range(len(parts), 0, -1):
-        try:
-            value: Any = importlib.import_module(".".join(parts[:cut]))
-        except ImportError:
-            continue
-        for part in parts[cut:]:
-            if not hasattr(value, part):
-                break
-            value = getattr(value, part)
-        else:
-            return value
-    raise LookupError(path)
+    first, *parts = path.split(".")
+    value: Any = importlib.import_module(first)
+    for at, part in enumerate(parts, 2):
+        if not hasattr(value, part):  # a module that nothing has imported yet
+            try:
+                importlib.import_module(".".join(path.split(".")[:at]))
+            except ImportError:
+                raise LookupError(path) from None
+        value = getattr(value, part)
+    return value
 
 
 def comments(name: str) -> dict[str, str]:
