@@ -19,6 +19,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import make_refnode
 
+SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields|Example):$")
 CHAPTER = re.compile(r"\b([Cc]hapter) (\d{1,2})\b(?!\.\d)")
 
 
@@ -41,12 +42,25 @@ def chapters(app: Sphinx) -> dict[int, str]:
     return found
 
 
+#: Docstrings of properties, as they were before napoleon read them.
+BEFORE: dict[str, list[str]] = {}
+
+
 def chapters_linked(
     app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]
 ) -> None:
     """Rewrite a docstring in place."""
-    # napoleon would read "a constant: ..." at the start of a property as a type
-    lines[:] = [""] * (what == "property") + linked(lines, chapters(app))
+    lines[:] = linked(lines, chapters(app))
+    if what == "property" and not any(SECTION.match(line) for line in lines):
+        BEFORE[name] = list(lines)
+
+
+def properties_kept(
+    app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]
+) -> None:
+    """Undo what napoleon does to a property: it takes "a constant: 1 if" for a type."""
+    if what == "property" and name in BEFORE:
+        lines[:] = BEFORE.pop(name)
 
 
 def skip(app: Sphinx, what: str, name: str, found: Any, skipped: bool, options: Any) -> bool | None:
@@ -100,12 +114,13 @@ def elsewhere(
         if entry is None:
             return shown
         return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, shown)
-    return None
+    return None if "." in target else shown  # an attribute that is set when an object is made
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Run before napoleon reads a docstring, and where Sphinx finds no entry."""
+    """Run before and after napoleon reads a docstring, and where Sphinx finds no entry."""
     app.connect("autodoc-process-docstring", chapters_linked, priority=100)
+    app.connect("autodoc-process-docstring", properties_kept, priority=900)
     app.connect("autodoc-skip-member", skip)
     app.connect("missing-reference", elsewhere)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

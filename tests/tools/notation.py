@@ -113,7 +113,8 @@ def shown(found: list[Use], most: int = 4) -> str:
     """Return names in code with links, those with the same argument together."""
     parts: dict[str | None, list[str]] = {}
     for use in found:
-        parts.setdefault(use.argument, []).append(f"{{py:obj}}`{use.name}`")
+        word = use.name.removeprefix("bmo.")
+        parts.setdefault(use.argument, []).append(f"{{py:obj}}`{word} <{use.name}>`")
     words = []
     for argument, names in parts.items():
         more = f" and {len(names) - most} more" if len(names) > most else ""
@@ -127,7 +128,7 @@ def row(entry: dict[str, Any], found: list[Use]) -> str:
     role = ROLES.get(entry["where"].partition("-")[0])
     place = f"{{{role}}}`{entry['where']}`" if role else f"{{ref}}`{entry['where']}`"
     code = shown(found) or entry.get("code", "–")
-    return f"| ${entry['symbol']}$ | {entry['is']} | {place} | {code} |"
+    return f"| ${entry['symbol']}$ | {entry['is']} ({place}) | {code} |"
 
 
 def table(root: Path = ROOT) -> str:
@@ -137,8 +138,8 @@ def table(root: Path = ROOT) -> str:
     for entry in entries(root):
         if entry["group"] != group:
             group = entry["group"]
-            parts += ["", f"## {group}", "", "| letter | what it is | where | in code |"]
-            parts += ["| --- | --- | --- | --- |"]
+            parts += ["", f"## {group}", "", "| letter | what it is, and where | in `bmo` |"]
+            parts += ["| --- | --- | --- |"]
         parts.append(row(entry, [use for use in known if bears(entry, use)]))
     return "\n".join(parts[1:]) + "\n"
 
