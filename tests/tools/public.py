@@ -173,7 +173,8 @@ def comments(name: str) -> dict[str, str]:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if not isinstance(target, ast.Name):
             continue
-        above, row = [], node.lineno - 2
+        above: list[str] = []
+        row = node.lineno - 2
         while row >= 0 and lines[row].startswith("#:"):
             above.insert(0, lines[row][2:].strip())
             row -= 1
