@@ -21,7 +21,7 @@ DIRECTIVES = {"class": "autoclass", "exception": "autoexception", "function": "a
 def entry(item: Name, full: str) -> list[str]:
     """Return the directive for one name."""
     if item.kind == "data":
-        return [f".. py:data:: {full}", *indented(["", said(item), ""])]
+        return [f".. py:data:: {item.name}", *indented(["", said(item), ""])]
     options = ["   :members:"] * (item.kind == "class")
     return [f".. {DIRECTIVES[item.kind]}:: {full}", *options, ""]
 
@@ -58,6 +58,8 @@ def indented(lines: list[str]) -> list[str]:
 
 def table(rows: list[tuple[str, str, str]]) -> list[str]:
     """Return a table of names, each with a link and a sentence."""
+    if not rows:
+        return []
     lines = [".. list-table::", "   :class: api-names", "   :widths: 30 70", ""]
     for name, full, text in rows:
         lines += [f"   * - :py:obj:`{name} <{full}>`", f"     - {text}"]

@@ -23,7 +23,7 @@ PAGES = {
     "b-api-metrics": ["metric", "sets", "prox", "smooth"],
     "b-api-bounds": ["bounds", "certify", "performance"],
     "b-api-problems": [
-        *("problems.toy", "problems.families", "problems.family_values"),
+        *("problems", "problems.toy", "problems.families", "problems.family_values"),
         *("problems.sparse_coding", "problems.sparse_coding.gaussian"),
         *("problems.deconvolution", "problems.deraining"),
     ],
