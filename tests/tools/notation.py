@@ -127,8 +127,9 @@ def row(entry: dict[str, Any], found: list[Use]) -> str:
     """Return a line of the table."""
     role = ROLES.get(entry["where"].partition("-")[0])
     place = f"{{{role}}}`{entry['where']}`" if role else f"{{ref}}`{entry['where']}`"
+    place = place if role == "eq" else f"({place})"  # an equation brings its own
     code = shown(found) or entry.get("code", "–")
-    return f"| ${entry['symbol']}$ | {entry['is']} ({place}) | {code} |"
+    return f"| ${entry['symbol']}$ | {entry['is']} {place} | {code} |"
 
 
 def table(root: Path = ROOT) -> str:
