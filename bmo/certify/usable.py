@@ -19,6 +19,20 @@ from bmo.sets import Set
 
 Step = Callable[[Tensor], Tensor]
 
+TORCH_ONLY = "torch functions only: no numpy, .detach(), .item() or torch.no_grad() inside"
+MATRIX = (
+    "write u @ A.mT, not A @ u, and sum over the axes of a point only; torch.func.vmap(step) "
+    "makes it of a step for one point"
+)
+BATCH_NORM = "no batch normalisation that is in training mode: call .eval()"
+REMEDIES = {
+    "when training": BATCH_NORM,
+    "numpy": TORCH_ONLY,
+    "dtype": "give the point the dtype of the step: u0[0].to(torch.float32), or net.double()",
+    "bias type": "give the point the dtype of the step: u0[0].to(torch.float32), or net.double()",
+}
+"""What to do about an error of the step's own, by a word in it."""
+
 
 def usable(
     step: Step,
@@ -97,11 +111,11 @@ def _call(step: Step, points: Tensor) -> Any:
     try:
         return step(points)
     except Exception as error:
+        text = f"{type(error).__name__}: {error}"
         raise ConditionError(
             f"a step for points with a batch axis in front, shape {tuple(points.shape)}",
-            f"{type(error).__name__}: {error}",
-            "write u @ A.mT, not A @ u, and sum over the axes of a point only; "
-            "torch.func.vmap(step) makes it of a step for one point",
+            text,
+            next((r for word, r in REMEDIES.items() if word in text.lower()), MATRIX),
             points,
         ) from error
 
@@ -156,7 +170,7 @@ def _require_each_alone(step: Step, points: Tensor, together: Tensor) -> None:
         raise ConditionError(
             "a step that treats each point of a batch by itself",
             "another answer in a batch than alone",
-            "sum over the axes of a point only; no batch normalisation that is in training mode",
+            f"sum over the axes of a point only; {BATCH_NORM}",
         )
 
 
@@ -200,5 +214,5 @@ def _require_derivative(
         raise ConditionError(
             "a step that automatic differentiation can follow",
             "a derivative that differs from the quotient of differences",
-            "torch functions only: no numpy, .detach(), .item() or torch.no_grad() inside",
+            TORCH_ONLY,
         )

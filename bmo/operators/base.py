@@ -83,7 +83,8 @@ class Operator(nn.Module, ABC):
         clone = _shallow(self)
         for name, value in data.items():
             if not _set_buffer(clone, name, value):
-                known = sorted({n.rsplit(".", 1)[-1] for n, _ in self.named_buffers()})
+                names = {n.rsplit(".", 1)[-1] for n, _ in self.named_buffers()}
+                known = sorted(names - {"point"})  # the trial point of a step of one's own
                 remedy = "use a name of this operator"
                 if not known:
                     remedy = "keep data in a module: self.register_buffer('b', b)"

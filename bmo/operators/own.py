@@ -57,7 +57,7 @@ class Own(Lambda):
         >>> b, u0 = torch.ones(2).double(), torch.zeros(2).double()
         >>> D = bmo.operators.Own(lambda u: u - 0.5 * (u @ A.mT - b) @ A, point=u0)
         >>> print(D.evidence)
-        nonexpansive in its metric: 1 <= 1 holds (worst case found by Jacobian)
+        nonexpansive in its metric: 1 <= 1 holds (worst case found by random pairs)
         >>> [round(x, 4) for x in bmo.GKM(D, 0.9).iterate(u0, tol=1e-6).value.tolist()]
         [0.5, 1.0]
         >>> try:
@@ -138,7 +138,7 @@ class Own(Lambda):
             after = float(metric.distance(N(u[None])[0], N(v[None])[0]).max())
         what = "D" if self._averaged == 1 else "N = I + (D - I)/a"
         raise CertificateError(
-            f"a step that is {self._averaged:g}-averaged in its metric (1: nonexpansive)",
+            f"a step that is {found.name}",
             f"a pair whose distance grows by the factor {found.measured:.6g}: {what} takes "
             f"|u - v|_H = {before:.4g} to {after:.4g} (found by {found.method})",
             "value.where holds u and v; shorten the step, divide it by its norm, or claim another "
