@@ -27,6 +27,7 @@ MATRIX = (
 BATCH_NORM = "no batch normalisation that is in training mode: call .eval()"
 REMEDIES = {
     "when training": BATCH_NORM,
+    "must match the size": "give a point that fits the data inside the step, axis by axis",
     "numpy": TORCH_ONLY,
     "dtype": "give the point the dtype of the step: u0[0].to(torch.float32), or net.double()",
     "bias type": "give the point the dtype of the step: u0[0].to(torch.float32), or net.double()",
