@@ -1,4 +1,4 @@
-"""Deraining: draws, the certified steps and what tells them, methods, testing, parts and records."""
+"""Deraining: draws, certified steps and what tells them, methods, testing, parts, records."""
 
 import dataclasses
 import json
@@ -240,11 +240,11 @@ class TestSteps:
             assert not constant.any()
 
     def test_mirror_images_are_mirrored_back(self):
-        model, O = moved("bmo"), torch.rand(1, 3, 9, 8, generator=rng(), dtype=DOUBLE)
+        model, rainy = moved("bmo"), torch.rand(1, 3, 9, 8, generator=rng(), dtype=DOUBLE)
         with torch.no_grad():
-            told, plain = model.guide.mirrored(O), model.guide(O)
-            turned = model.guide.mirrored(O.flip((2, 3)))
-            views = [model.guide(O.flip(a)).gain.flip(a) for a in ((), (2,), (3,), (2, 3))]
+            told, plain = model.guide.mirrored(rainy), model.guide(rainy)
+            turned = model.guide.mirrored(rainy.flip((2, 3)))
+            views = [model.guide(rainy.flip(a)).gain.flip(a) for a in ((), (2,), (3,), (2, 3))]
         assert torch.allclose(turned.reference.flip((2, 3)), told.reference, atol=1e-12)
         assert torch.allclose(told.gain, sum(views) / 4, atol=1e-12)
         assert torch.equal(told.parts, plain.parts)
@@ -252,12 +252,12 @@ class TestSteps:
 
     def test_bfloat16_is_for_training_alone(self):
         torch.manual_seed(0)
-        guide, O = rain.Guide(2, 12, (4, 6)), torch.rand(1, 3, 8, 8)
-        exact = guide(O).reference.detach()
-        guide.bfloat16 = True
-        coarse = guide(O).reference.detach()
+        guide, rainy = rain.Guide(2, 12, (4, 6)), torch.rand(1, 3, 8, 8)
+        exact = guide(rainy).reference.detach()
+        guide.coarse = True
+        coarse = guide(rainy).reference.detach()
         with torch.no_grad():
-            tested = guide(O).reference
+            tested = guide(rainy).reference
         assert torch.equal(tested, exact) and coarse.dtype == torch.float32
         assert 0 < float((coarse - exact).abs().max()) < 0.02
 
@@ -303,7 +303,9 @@ class TestMethods:
             told = model.guide.mirrored(batch.rainy)
             u = model.begin(batch.rainy, told)
             r = told.reference.clamp(0, 1)
-            flat = functional.pad((batch.rainy - r).mean(1, keepdim=True), (2,) * 4, mode="circular")
+            flat = functional.pad(
+                (batch.rainy - r).mean(1, keepdim=True), (2,) * 4, mode="circular"
+            )
             found = functional.conv2d(flat, model.step.C[:, None])  # correlation: the adjoint
             share = functional.softplus(told.gain) * 2 / 3
         assert torch.equal(u[:, :3], r)
@@ -386,7 +388,7 @@ class TestMeasuring:
     def test_what_diverges_is_held_and_said(self):
         model, (_, rainy) = moved("ena", amount=0.05), pairs(dtype=DOUBLE)
         u, _ = model.open(rainy)
-        model.open = lambda O: (u, methods.GKM(_Doubling(), 1.0, check=False))
+        model.open = lambda rainy: (u, methods.GKM(_Doubling(), 1.0, check=False))
         seen = rain.trajectory(model, rainy, (0, 1, 50, 60))
         assert seen.diverged and float(seen.images.abs().max()) < measuring.DIVERGED
         assert float(seen.residuals[-1].max()) == measuring.ENDLESS
