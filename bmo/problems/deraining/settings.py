@@ -131,7 +131,6 @@ FULL = Settings("full")
 #: The same real data and tests, with networks and budgets for an hour or so on one CPU core.
 SMALL = Settings(
     "small",
-    methods=("bmo", "gkm", "ena"),
     widths=(32, 48, 64, 80),
     features=16,
     maps=8,
@@ -146,6 +145,7 @@ SMALL = Settings(
 PAGE = replace(
     SMALL,
     profile="page",
+    methods=("bmo", "gkm", "ena"),
     widths=(12, 16),
     blocks=1,
     features=12,
