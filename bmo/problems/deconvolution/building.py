@@ -1,0 +1,43 @@
+"""The methods by name. Book: chapter 11."""
+
+from __future__ import annotations
+
+import torch
+
+from bmo.errors import DomainError
+from bmo.networks import CertifiedPotential, UNet
+from bmo.operators import Operator
+from bmo.problems.deconvolution.centred import CentredPotential
+from bmo.problems.deconvolution.corrected import CorrectedDeblurrer
+from bmo.problems.deconvolution.methods import Deblurrer
+from bmo.problems.deconvolution.settings import CORRECTED, METHODS, Settings
+
+
+def build(name: str, settings: Settings, seed: int = 0) -> Deblurrer:
+    """A fresh model of a method; equal seeds give equal weights where methods share a network.
+
+    Args:
+        name: Out of :data:`~bmo.problems.deconvolution.settings.METHODS`.
+        settings: Of the experiment.
+        seed: Decides the weights.
+
+    Raises:
+        DomainError: Another name.
+    """
+    if name not in METHODS:
+        raise DomainError(f"one of the methods {METHODS}", repr(name), "choose one", name)
+    s = settings
+    kept = torch.get_rng_state()
+    torch.manual_seed(seed)
+    if name == "bmo-free":
+        net: Operator = UNet(3, s.free_widths)
+    elif name == "bmo-blind":
+        net = CertifiedPotential(3, s.features, s.blocks)
+    else:
+        net = CentredPotential(
+            s.features, s.blocks, s.widths, s.map_widths, not name.startswith("ena")
+        )
+    kind = CorrectedDeblurrer if name in CORRECTED else Deblurrer
+    model = kind(name, net, s, s.mu if name.startswith("bmo") else 0.0)
+    torch.set_rng_state(kept)
+    return model
