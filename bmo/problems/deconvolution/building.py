@@ -6,7 +6,6 @@ import torch
 
 from bmo.errors import DomainError
 from bmo.networks import CertifiedPotential, UNet
-from bmo.operators import Operator
 from bmo.problems.deconvolution.centred import CentredPotential
 from bmo.problems.deconvolution.corrected import CorrectedDeblurrer
 from bmo.problems.deconvolution.methods import Deblurrer
@@ -26,18 +25,19 @@ def build(name: str, settings: Settings, seed: int = 0) -> Deblurrer:
     """
     if name not in METHODS:
         raise DomainError(f"one of the methods {METHODS}", repr(name), "choose one", name)
-    s = settings
     kept = torch.get_rng_state()
     torch.manual_seed(seed)
-    if name == "bmo-free":
-        net: Operator = UNet(3, s.free_widths)
-    elif name == "bmo-blind":
-        net = CertifiedPotential(3, s.features, s.blocks)
-    else:
-        net = CentredPotential(
-            s.features, s.blocks, s.widths, s.map_widths, not name.startswith("ena")
-        )
-    kind = CorrectedDeblurrer if name in CORRECTED else Deblurrer
-    model = kind(name, net, s, s.mu if name.startswith("bmo") else 0.0)
+    model = _fresh(name, settings, settings.mu if name.startswith("bmo") else 0.0)
     torch.set_rng_state(kept)
     return model
+
+
+def _fresh(name: str, s: Settings, mu: float) -> Deblurrer:
+    if name == "bmo-free":
+        return Deblurrer(name, UNet(3, s.free_widths), s, mu)
+    if name == "bmo-blind":
+        return Deblurrer(name, CertifiedPotential(3, s.features, s.blocks), s, mu)
+    bound = not name.startswith("ena")
+    net = CentredPotential(s.features, s.blocks, s.widths, s.map_widths, bound)
+    kind = CorrectedDeblurrer if name in CORRECTED else Deblurrer
+    return kind(name, net, s, mu)

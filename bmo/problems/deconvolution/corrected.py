@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bmo.baselines.denoisers import DPIR, FFDNet, Scheduled
 from bmo.networks import UBody
-from bmo.operators import Operator
+from bmo.problems.deconvolution.centred import CentredPotential
 from bmo.problems.deconvolution.methods import Deblurrer, data_steps
 from bmo.problems.deconvolution.settings import Settings
 
@@ -58,7 +58,7 @@ class CorrectedDeblurrer(Deblurrer):
     def __init__(
         self,
         name: str,
-        denoiser: Operator,
+        denoiser: CentredPotential,
         settings: Settings,
         mu: float = 0.0,
         restorer: Restorer = public,
@@ -67,7 +67,7 @@ class CorrectedDeblurrer(Deblurrer):
         s = settings.correcting
         self.iterations = self.tested = s.iterations
         self.back, self.start = s.back, s.start
-        self.restorer = restorer
+        self.restorer, self.centred = restorer, (denoiser,)  # a tuple: it is known already
         self.correction = UBody(3 * 3 + 1, 3, s.widths)
         with torch.no_grad():  # z is changed little at first
             self.correction.tail.weight.mul_(0.1)
@@ -93,3 +93,9 @@ class CorrectedDeblurrer(Deblurrer):
         level = (sigma / MIDDLE).log().expand(-1, 1, *z.shape[-2:])
         known = [z, solve(z, p), solve(None, self.wiener() * sigma.square()), level]
         return solve(z - self.correction(torch.cat(known, 1)), p)
+
+    def reference(self, u: Tensor, sigma: Tensor) -> Tensor:
+        """r, what the free networks say before the loop begins, with the start u as guide."""
+        (denoiser,) = self.centred
+        found: Tensor = denoiser.bind(sigma=self.loop * self.levels(sigma)[-1], guide=u).centre(u)
+        return found

@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bmo.errors import DomainError
 from bmo.problems.deconvolution.blur import symbol_of
+from bmo.problems.deconvolution.corrected import CorrectedDeblurrer
 from bmo.problems.deconvolution.methods import Deblurrer
 from bmo.problems.deconvolution.protocol import level, observe, score, similarity
 
@@ -103,6 +105,29 @@ def scores(
         "residual": found.residuals.mT.double().cpu().tolist(),
         "diverged": found.diverged,
     }
+
+
+@torch.no_grad()
+def stages(
+    model: Deblurrer, image: Tensor, kernel: Tensor, percent: float, seeds: Sequence[int]
+) -> dict[str, list[float]]:
+    """PSNR of each seed for what the free part makes, before the loop begins.
+
+    ``restoration``: what others give; ``reference``: r, the last word of the free networks;
+    ``data step``: :math:`D_{num}(r)`, where a loop ends whose denoiser answers r to everything.
+
+    Raises:
+        DomainError: A method that begins at no restoration.
+    """
+    if not isinstance(model, CorrectedDeblurrer):
+        raise DomainError("a method that corrects", model.name, "take another", model.name)
+    b, symbol, sigma = (t.to(model.device) for t in observation(image, kernel, percent, seeds))
+    z = model.restorer(b, symbol, sigma)
+    r = model.reference(model.begin(b, symbol, sigma, z), sigma)
+    seen = {"restoration": z, "reference": r}
+    seen["data step"] = model.data.bind(b=b, symbol=symbol, sigma=sigma)(r)
+    truth = image.float().expand_as(b.cpu())
+    return {name: score(u.cpu(), truth).tolist() for name, u in seen.items()}
 
 
 def drop(values: Sequence[float]) -> float:

@@ -36,7 +36,9 @@ def trained(profile: str, method: str) -> Deblurrer:
         k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items() if k in BUILT
     }
     if "correcting" in recorded:
-        of = {k: tuple(v) if isinstance(v, list) else v for k, v in recorded["correcting"].items()}
+        of: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in recorded["correcting"].items()
+        }
         kept["correcting"] = Correcting(**of)
     model = build(method, replace(settings_of(profile), **kept))
     model.take(record.find_weights(f"{name}.{method}"))
