@@ -27,7 +27,7 @@ from bmo.problems.deconvolution.trained import trained
 from bmo.train import OutOfTime
 
 DOUBLE = torch.float64
-TINY = Correcting(widths=(4, 6), parts=2, count=3, side=32, iterations=4, back=2)
+TINY = Correcting(widths=(4, 6), parts=2, count=3, side=32, back=2)
 
 
 def small(**changes):
@@ -37,10 +37,11 @@ def small(**changes):
         "widths": (4, 6),
         "map_widths": (4,),
         "correcting": TINY,
+        "deep_iterations": 4,
         "side": 32,
         "denoising_batch": 2,
         "batch": 2,
-        "budgets": dict.fromkeys(CORRECTED, Budget(2, 2)),
+        "budgets": dict.fromkeys(CORRECTED, Budget(2, 2, 2)),
         "warmup": 1,
         "side_held_out": 32,
         "crop": 32,
@@ -134,6 +135,18 @@ class TestMethod:
         assert torch.allclose(model.begin(b, symbol, sigma, z), expected, atol=1e-12)
         own = model.begin(b, symbol, sigma, brighter(b, symbol, sigma))
         assert torch.equal(model.begin(b, symbol, sigma), own)
+
+    def test_the_start_is_learned_first_and_by_the_correction_alone(self):
+        model, given = moved(amount=0.05), seen()
+        clean = torch.rand(given[0].shape, dtype=DOUBLE)
+        z = brighter(*given)
+        loss = model.start_loss((clean, *given, z))
+        gap = model.begin(*given, z) - clean
+        expected = (gap.square().mean((1, 2, 3)) + 1e-10).sqrt().mean()
+        assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-12)
+        loss.backward()
+        reached = {n.split(".")[0] for n, p in model.named_parameters() if p.grad is not None}
+        assert reached == {"correction", "wiener", "last", "ratio"}
 
     @pytest.mark.parametrize("name", ["bmo-dpir", "gkm-dpir"])
     def test_nonexpansive_for_any_weights_and_whatever_others_say(self, name):
@@ -230,7 +243,7 @@ class TestRun:
         first = pieces.Pieces(small(), tmp_path)
         made = first.restorations(brighter)
         assert len(made["sigma"]) == 6 and len(set(made["sigma"].flatten().tolist())) == 6
-        more = dataclasses.replace(TINY, parts=1, iterations=2, widths=(4,))
+        more = dataclasses.replace(TINY, parts=1, back=1, widths=(4,))
         again = pieces.Pieces(small(correcting=more, batch=5), tmp_path, resume=True)
         kept = again.restorations(lambda *given: pytest.fail("restored again"))
         assert torch.equal(kept["restored"], made["restored"][:3])

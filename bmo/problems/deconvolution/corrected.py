@@ -17,7 +17,7 @@ from torch import Tensor
 from bmo.baselines.denoisers import DPIR, FFDNet, Scheduled
 from bmo.networks import UBody
 from bmo.problems.deconvolution.centred import CentredPotential
-from bmo.problems.deconvolution.methods import Deblurrer, data_steps
+from bmo.problems.deconvolution.methods import Deblurrer, Distance, data_steps
 from bmo.problems.deconvolution.settings import Settings
 
 #: Observations, symbols and noise levels to images.
@@ -65,7 +65,7 @@ class CorrectedDeblurrer(Deblurrer):
     ) -> None:
         super().__init__(name, denoiser, settings, mu)
         s = settings.correcting
-        self.iterations = self.tested = s.iterations
+        self.iterations = self.tested = settings.deep_iterations
         self.back, self.start = s.back, s.start
         self.restorer, self.centred = restorer, (denoiser,)  # a tuple: it is known already
         self.correction = UBody(3 * 3 + 1, 3, s.widths)
@@ -93,6 +93,10 @@ class CorrectedDeblurrer(Deblurrer):
         level = (sigma / MIDDLE).log().expand(-1, 1, *z.shape[-2:])
         known = [z, solve(z, p), solve(None, self.wiener() * sigma.square()), level]
         return solve(z - self.correction(torch.cat(known, 1)), p)
+
+    def start_loss(self, batch: tuple[Tensor, ...]) -> Tensor:
+        """The mean root error of the start alone: C learns first, without the loop."""
+        return Distance(batch[0]).root(self.begin(*batch[1:]))
 
     def reference(self, u: Tensor, sigma: Tensor) -> Tensor:
         """r, what the free networks say before the loop begins, with the start u as guide."""

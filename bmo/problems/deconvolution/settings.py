@@ -38,7 +38,8 @@ class Budget:
 
     Attributes:
         denoising: Steps of Adam on denoising alone.
-        steps: Steps of Adam on deblurring, through K steps of Algorithm 1.
+        steps: Steps of Adam on deblurring, through K steps of Algorithm 1; of the methods of
+            :data:`CORRECTED` on their start alone.
         deep: Steps of Adam after those, through many more steps of it: near the fixed point.
     """
 
@@ -56,7 +57,6 @@ class Correcting:
         parts: Files of training crops with their restorations, made once.
         count: Crops in each.
         side: Their side in pixels.
-        iterations: K of hyper-training: near the fixed point from the first step of Adam on.
         back: The last steps of the loop that the gradient goes through.
         start: Weight of the start in the loss.
     """
@@ -65,7 +65,6 @@ class Correcting:
     parts: int = 200
     count: int = 64
     side: int = 96
-    iterations: int = 64
     back: int = 8
     start: float = 0.1
 
@@ -146,7 +145,7 @@ class Settings:
             "bmo-long": Budget(300_000, 100_000, 20_000),
             "bmo-blind": Budget(60_000, 20_000),
             "bmo-free": Budget(300_000, 100_000),
-            **dict.fromkeys(CORRECTED, Budget(60_000, 100_000)),
+            **dict.fromkeys(CORRECTED, Budget(60_000, 60_000, 40_000)),
         }
     )
     denoising_rate: float = 2e-3
@@ -195,7 +194,7 @@ SMALL = Settings(
     iterations=8,
     deep_iterations=32,
     back=4,
-    correcting=Correcting((32, 48, 64), parts=12, iterations=32, back=4),
+    correcting=Correcting((32, 48, 64), parts=12, back=4),
     side=64,
     denoising_batch=8,
     batch=4,
@@ -205,7 +204,7 @@ SMALL = Settings(
         "bmo-long": Budget(1500, 2500, 1000),
         "bmo-blind": Budget(900, 300),
         "bmo-free": Budget(900, 300),
-        **dict.fromkeys(CORRECTED, Budget(900, 1500)),
+        **dict.fromkeys(CORRECTED, Budget(900, 1200, 600)),
     },
     warmup=30,
     table_depths=(0, 8, 16, 1000),

@@ -58,12 +58,15 @@ class Training(Shelf[Settings]):
         s, denoising = self.settings, what == "denoising"
         rate = {"denoising": s.denoising_rate, "deblurring": s.rate, "deepening": s.deep_rate}[what]
         numbers = rate if denoising else s.number_rate * rate / s.rate
+        loss = model.denoising_loss if denoising else model.loss
         if what == "deepening":
             model.iterations = s.deep_iterations
+        elif not denoising and isinstance(model, CorrectedDeblurrer):
+            loss = model.start_loss
         plan = train.Plan(steps, rate, seed, min(s.warmup, steps // 2), clip=s.clip, every=50)
         return train.train(
             model,
-            model.denoising_loss if denoising else model.loss,
+            loss,
             self.noisy_patches if denoising else self.sampler(model),
             plan,
             folder,
@@ -156,7 +159,7 @@ class Training(Shelf[Settings]):
         return model, part
 
     def hyper_train(self, model: Deblurrer, method: str, seed: int) -> list[float]:
-        """Deblurring at depth K, then (where the budget says so) near the fixed point."""
+        """Deblurring at depth K (or the start alone), then, if asked for, near the fixed point."""
         budget, name = self.settings.budgets[method], f"trained.{method}.seed{seed}"
         losses: list[float] = []
         for what, steps in (("deblurring", budget.steps), ("deepening", budget.deep)):
