@@ -148,6 +148,15 @@ class TestMethod:
         reached = {n.split(".")[0] for n, p in model.named_parameters() if p.grad is not None}
         assert reached == {"correction", "wiener", "last", "ratio"}
 
+    def test_a_quickened_loop_has_the_start_as_its_reference(self):
+        model, given = moved(amount=0.1), seen()
+        with torch.no_grad():
+            u = model.begin(*given)
+            assert float((model.reference(u, given[2]) - u).abs().max()) > 1e-3
+            model.quicken()
+            assert torch.equal(model.begin(*given), u)
+            assert torch.equal(model.reference(u, given[2]), u)
+
     @pytest.mark.parametrize("name", ["bmo-dpir", "gkm-dpir"])
     def test_nonexpansive_for_any_weights_and_whatever_others_say(self, name):
         for scale in (1, 30):

@@ -94,6 +94,13 @@ class CorrectedDeblurrer(Deblurrer):
         known = [z, solve(z, p), solve(None, self.wiener() * sigma.square()), level]
         return solve(z - self.correction(torch.cat(known, 1)), p)
 
+    @torch.no_grad()
+    def quicken(self) -> None:
+        """The loop begins to learn with the start as its reference: R, made to denoise, says 0."""
+        super().quicken()
+        for free in self.centred[0].reference.tail.parameters():
+            free.zero_()
+
     def start_loss(self, batch: tuple[Tensor, ...]) -> Tensor:
         """The mean root error of the start alone: C learns first, without the loop."""
         return Distance(batch[0]).root(self.begin(*batch[1:]))

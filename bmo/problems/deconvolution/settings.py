@@ -204,7 +204,7 @@ SMALL = Settings(
         "bmo-long": Budget(1500, 2500, 1000),
         "bmo-blind": Budget(900, 300),
         "bmo-free": Budget(900, 300),
-        **dict.fromkeys(CORRECTED, Budget(900, 1200, 600)),
+        **dict.fromkeys(CORRECTED, Budget(900, 1200, 300)),
     },
     warmup=30,
     table_depths=(0, 8, 16, 1000),
