@@ -16,8 +16,9 @@ from torch import Tensor
 
 from bmo.baselines.denoisers import DPIR, FFDNet, Scheduled
 from bmo.networks import UBody
+from bmo.operators import FourierWeight
 from bmo.problems.deconvolution.centred import CentredPotential
-from bmo.problems.deconvolution.methods import Deblurrer, Distance, data_steps
+from bmo.problems.deconvolution.methods import KNOTS, Deblurrer, Distance, data_steps
 from bmo.problems.deconvolution.settings import Settings
 
 #: Observations, symbols and noise levels to images.
@@ -96,8 +97,13 @@ class CorrectedDeblurrer(Deblurrer):
 
     @torch.no_grad()
     def quicken(self) -> None:
-        """The loop begins to learn with the start as its reference: R, made to denoise, says 0."""
+        """The loop begins to learn where it changes little: r is the start, the weight is large.
+
+        R, made to denoise, says 0; a data step with a small weight would bring the noise back.
+        """
         super().quicken()
+        weight = FourierWeight(self.settings.correcting.weight, knots=KNOTS, per_sigma=True)
+        self.data.weight.load_state_dict(weight.state_dict())
         for free in self.centred[0].reference.tail.parameters():
             free.zero_()
 

@@ -59,6 +59,8 @@ class Correcting:
         side: Their side in pixels.
         back: The last steps of the loop that the gradient goes through.
         start: Weight of the start in the loss.
+        weight: Of the loop's data step when the loop begins to learn.
+        rate: Learning rate of the loop and of all that stands before it.
     """
 
     widths: tuple[int, ...] = (64, 96, 128)
@@ -67,6 +69,8 @@ class Correcting:
     side: int = 96
     back: int = 8
     start: float = 0.1
+    weight: float = 8.0
+    rate: float = 2e-4
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,7 @@ SMALL = Settings(
         "bmo-long": Budget(1500, 2500, 1000),
         "bmo-blind": Budget(900, 300),
         "bmo-free": Budget(900, 300),
-        **dict.fromkeys(CORRECTED, Budget(900, 1200, 300)),
+        **dict.fromkeys(CORRECTED, Budget(900, 1200, 100)),
     },
     warmup=30,
     table_depths=(0, 8, 16, 1000),

@@ -56,12 +56,14 @@ class Training(Shelf[Settings]):
     def fit(self, model: Deblurrer, what: str, steps: int, seed: int, folder: Path) -> list[float]:
         """Train on denoising or on deblurring; a batch depends on the seed and the step alone."""
         s, denoising = self.settings, what == "denoising"
-        rate = {"denoising": s.denoising_rate, "deblurring": s.rate, "deepening": s.deep_rate}[what]
+        corrects = isinstance(model, CorrectedDeblurrer)
+        deep = s.correcting.rate if corrects else s.deep_rate
+        rate = {"denoising": s.denoising_rate, "deblurring": s.rate, "deepening": deep}[what]
         numbers = rate if denoising else s.number_rate * rate / s.rate
         loss = model.denoising_loss if denoising else model.loss
         if what == "deepening":
             model.iterations = s.deep_iterations
-        elif not denoising and isinstance(model, CorrectedDeblurrer):
+        elif what == "deblurring" and isinstance(model, CorrectedDeblurrer):
             loss = model.start_loss
         plan = train.Plan(steps, rate, seed, min(s.warmup, steps // 2), clip=s.clip, every=50)
         return train.train(
