@@ -90,11 +90,33 @@ def test_ahead_of_the_classical_methods_and_behind_the_poster() -> None:
                                        sigma_percent=percent)
                            for image, percent in deconv_table.CELLS])  # fmt: skip
     ffdnet = six(PEERS, "pnp-ffdnet-dpir")
-    for method in ("bmo", "bmo-long"):
+    for method in ("bmo", "bmo-long"):  # whose networks are all our own
         found = six(SMALL, method, depth=1000)
         assert bool((found > best).all())
         assert float((poster - found).mean()) > 1 and bool((poster > found).all())
         assert bool((ffdnet > found).all())
+
+
+def way(stage: str) -> Tensor:
+    """PSNR of the six cells of what the free part makes before the loop begins."""
+    return torch.tensor([row["value"] for row in deconv_table.before(SMALL, "bmo-dpir", stage)])
+
+
+def test_with_a_public_reference_the_loop_is_ahead_of_that_denoiser() -> None:
+    found, ffdnet = six(SMALL, "bmo-dpir", depth=1000), six(PEERS, "pnp-ffdnet-dpir")
+    assert torch.allclose(way("restoration"), ffdnet, atol=0.01)  # the same noise, the same row
+    assert bool((found > six(PEERS, "pnp-ffdnet-stationary", depth=60)).all())
+    gain = found - ffdnet
+    assert float(gain[:3].mean()) > 0 and float(gain[3:].mean()) > 0
+    poster = torch.tensor([PEERS.value(source="published", method="bmo", image=image,
+                                       sigma_percent=percent)
+                           for image, percent in deconv_table.CELLS])  # fmt: skip
+    assert bool((poster > found).all())
+
+
+def test_what_is_lost_against_the_best_depth() -> None:
+    lost = {m: SMALL.value(method=m, metric="psnr_drop", case="worst of all") for m in METHODS}
+    assert lost["bmo-dpir"] <= 0.05 < min(lost["bmo"], lost["bmo-long"])
 
 
 def test_what_the_upper_step_gains() -> None:

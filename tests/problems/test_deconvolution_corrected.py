@@ -156,6 +156,8 @@ class TestMethod:
             model.quicken()
             assert torch.equal(model.begin(*given), u)
             assert torch.equal(model.reference(u, given[2]), u)
+            p = model.data.weight((8, 8), given[0], given[2])
+        assert torch.allclose(p, torch.full_like(p, TINY.weight), rtol=1e-6)
 
     @pytest.mark.parametrize("name", ["bmo-dpir", "gkm-dpir"])
     def test_nonexpansive_for_any_weights_and_whatever_others_say(self, name):
