@@ -9,13 +9,11 @@ import torch
 from bmo import cli, data, record
 from bmo.baselines.denoisers import DPIR, FFDNet, Scheduled
 from bmo.certify import nonexpansive
-from bmo.errors import DomainError
 from bmo.problems import deconvolution as dec
 from bmo.problems.benches import BENCHES
 from bmo.problems.deconvolution import (
     corrected,
     draws,
-    measuring,
     pictures,
     pieces,
     report,
@@ -27,21 +25,20 @@ from bmo.problems.deconvolution.trained import trained
 from bmo.train import OutOfTime
 
 DOUBLE = torch.float64
-TINY = Correcting(widths=(4, 6), parts=2, count=3, side=32, back=2)
+TINY = Correcting(widths=(4, 6), parts=2, count=3, side=32)
 
 
 def small(**changes):
     fields = {
-        "methods": ("bmo-dpir",),
+        "methods": ("corrected",),
         "features": 12,
         "widths": (4, 6),
         "map_widths": (4,),
         "correcting": TINY,
-        "deep_iterations": 4,
         "side": 32,
         "denoising_batch": 2,
         "batch": 2,
-        "budgets": dict.fromkeys(CORRECTED, Budget(2, 2, 2)),
+        "budgets": dict.fromkeys(CORRECTED, Budget(2, 2)),
         "warmup": 1,
         "side_held_out": 32,
         "crop": 32,
@@ -66,9 +63,9 @@ def seen(count=2, side=32, seed=3, dtype=DOUBLE):
     return b.to(dtype), symbol.to(wide), sigma.to(dtype)
 
 
-def moved(name="bmo-dpir", amount=0.3, seed=1):
+def moved(amount=0.3, seed=1):
     """A method with weights far from its start."""
-    model, g = dec.build(name, small()), torch.Generator().manual_seed(seed)
+    model, g = dec.build("corrected", small()), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in model.parameters():
             p.add_(amount * torch.randn(p.shape, generator=g))
@@ -136,11 +133,11 @@ class TestMethod:
         own = model.begin(b, symbol, sigma, brighter(b, symbol, sigma))
         assert torch.equal(model.begin(b, symbol, sigma), own)
 
-    def test_the_start_is_learned_first_and_by_the_correction_alone(self):
+    def test_the_correction_alone_is_trained_and_by_the_start_alone(self):
         model, given = moved(amount=0.05), seen()
         clean = torch.rand(given[0].shape, dtype=DOUBLE)
         z = brighter(*given)
-        loss = model.start_loss((clean, *given, z))
+        loss = model.loss((clean, *given, z))
         gap = model.begin(*given, z) - clean
         expected = (gap.square().mean((1, 2, 3)) + 1e-10).sqrt().mean()
         assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-12)
@@ -152,22 +149,22 @@ class TestMethod:
         model, given = moved(amount=0.1), seen()
         with torch.no_grad():
             u = model.begin(*given)
-            assert float((model.reference(u, given[2]) - u).abs().max()) > 1e-3
+            told = model.denoiser.bind(sigma=given[2], guide=u)
+            assert float((told.centre(u) - u).abs().max()) > 1e-3
             model.quicken()
             assert torch.equal(model.begin(*given), u)
-            assert torch.equal(model.reference(u, given[2]), u)
+            told = model.denoiser.bind(sigma=given[2], guide=u)
+            assert torch.equal(told.centre(u), u)
             p = model.data.weight((8, 8), given[0], given[2])
         assert torch.allclose(p, torch.full_like(p, TINY.weight), rtol=1e-6)
 
-    @pytest.mark.parametrize("name", ["bmo-dpir", "gkm-dpir"])
-    def test_nonexpansive_for_any_weights_and_whatever_others_say(self, name):
+    def test_nonexpansive_for_any_weights_and_whatever_others_say(self):
         for scale in (1, 30):
-            model, given = moved(name, amount=0.5), seen(1, 28)
+            model, given = moved(amount=0.5), seen(1, 28)
             model.restorer = lambda b, symbol, sigma, scale=scale: -scale * b
             T = model.map(model.begin(*given), *given)
             assert T.operator.certified == "by construction"
             assert nonexpansive(T.operator, shape=(3, 28, 28), trials=2).holds
-        assert dec.build("ena-dpir", small()).denoiser.certified == "none"
 
     def test_others_are_asked_once_and_before_the_first_step(self):
         model, given, asked = moved(amount=0.05), seen(), []
@@ -177,15 +174,6 @@ class TestMethod:
         assert len(asked) == 1 and not found.diverged
         assert float(found.residuals[-1].max()) < float(found.residuals[0].max()) / 10
 
-    def test_the_reference_is_the_centre_of_the_loop(self):
-        model, given = moved(amount=0.05), seen()
-        with torch.no_grad():
-            u = model.begin(*given)
-            r = model.reference(u, given[2])
-            level = (model.loop * model.last() * given[2]).expand(2, 1, 32, 32)
-            expected = u - model.denoiser.reference(torch.cat([u, level], 1))
-        assert torch.allclose(r, expected, atol=1e-12)
-
     def test_the_public_restorer_is_ffdnet_in_dpirs_schedule(self, monkeypatch):
         net = FFDNet(3)
         monkeypatch.setattr(corrected.FFDNet, "pretrained", lambda channels: net)
@@ -194,21 +182,6 @@ class TestMethod:
         expected = Scheduled(net, DPIR).restore(*given)
         assert torch.equal(corrected.public(*given), expected)
         corrected._network.cache_clear()
-
-    def test_stages_are_those_of_the_free_part(self):
-        model, image = moved(amount=0.05).float(), torch.rand(3, 32, 32, dtype=DOUBLE)
-        kernel = dec.motion_kernel(torch.Generator().manual_seed(2), 13)
-        found = measuring.stages(model, image, kernel, 3, (0, 4))
-        b, symbol, sigma = measuring.observation(image, kernel, 3, (0, 4))
-        with torch.no_grad():
-            r = model.reference(model.begin(b, symbol, sigma), sigma)
-            once = model.data.bind(b=b, symbol=symbol, sigma=sigma)(r)
-        for name, u in (("restoration", brighter(b, 0, sigma)), ("reference", r),
-                        ("data step", once)):  # fmt: skip
-            expected = dec.score(u, image.float().expand_as(u)).tolist()
-            assert found[name] == pytest.approx(expected, abs=1e-6), name
-        with pytest.raises(DomainError, match="corrects"):
-            measuring.stages(dec.build("bmo", small()), image, kernel, 3, (0,))
 
 
 class TestRun:
@@ -228,21 +201,20 @@ class TestRun:
         return asked
 
     def run(self, folder, *options):
-        told = ("--out", str(folder), "--method", "bmo-dpir", *options)
+        told = ("--out", str(folder), "--method", "corrected", *options)
         return cli.main(["train", "deconvolution", *told])
 
-    def test_crops_are_restored_once_and_the_record_has_the_stages(self, tmp_path, asked, capsys):
+    def test_crops_are_restored_once_and_the_record_is_written(self, tmp_path, asked, capsys):
         assert self.run(tmp_path, "--record") == 0
         assert asked[:2] == [3, 3]  # two files of three crops
         found = record.read(tmp_path / "deconvolution.page.json")
-        for stage in ("restoration", "reference", "data step"):
-            rows = found.select(metric="psnr_before", stage=stage)
-            assert len(rows) == 2 and all(r["setting"]["certified"] for r in rows)
+        rows = found.select(method="corrected", metric="psnr", image="rocket", depth=8)
+        assert len(rows) == 2 and {r["setting"]["certified"] for r in rows} == {"by construction"}
         begun = len(asked)
-        (tmp_path / "trained.bmo-dpir.seed0.json").unlink()
+        (tmp_path / "trained.corrected.seed0.json").unlink()
         assert self.run(tmp_path, "--resume") == 0
         assert len(asked) == begun
-        assert (tmp_path / "deconvolution.page.bmo-dpir.safetensors").exists()
+        assert (tmp_path / "deconvolution.page.corrected.safetensors").exists()
 
     def test_no_file_is_begun_after_the_deadline(self, tmp_path, asked):
         late = pieces.Pieces(small(), tmp_path, deadline=time.monotonic() - 1)
@@ -254,7 +226,7 @@ class TestRun:
         first = pieces.Pieces(small(), tmp_path)
         made = first.restorations(brighter)
         assert len(made["sigma"]) == 6 and len(set(made["sigma"].flatten().tolist())) == 6
-        more = dataclasses.replace(TINY, parts=1, back=1, widths=(4,))
+        more = dataclasses.replace(TINY, parts=1, widths=(4,))
         again = pieces.Pieces(small(correcting=more, batch=5), tmp_path, resume=True)
         kept = again.restorations(lambda *given: pytest.fail("restored again"))
         assert torch.equal(kept["restored"], made["restored"][:3])
@@ -268,8 +240,8 @@ def test_the_recorded_method_gives_its_record_again():
     top, left = ((n - dec.SMALL.crop) // 2 for n in clean.shape[1:])
     part = clean[:, top : top + dec.SMALL.crop, left : left + dec.SMALL.crop].contiguous()
     kept = record.find("deconvolution.small").curves
-    found = dec.scores(trained("small", "bmo-dpir"), part, data.kernels()[kernel], percent, (0,),
+    found = dec.scores(trained("small", "corrected"), part, data.kernels()[kernel], percent, (0,),
                        (0, 8, 64))  # fmt: skip
-    named = kept[f"case psnr/{image}/{kernel}/{percent:g}/bmo-dpir"]
+    named = kept[f"case psnr/{image}/{kernel}/{percent:g}/corrected"]
     at = [list(dec.SMALL.depths).index(depth) for depth in (0, 8, 64)]
     assert found["psnr"][0] == pytest.approx([named[k] for k in at], abs=0.005)

@@ -44,17 +44,7 @@ NAMES = {
     "bmo-blind": "no guide, `bmo-blind`",
     "bmo-free": "free network, `bmo-free`",
     "bmo-long": "trained longer, `bmo-long`",
-    "gkm-dpir": "FFDNet corrected, μ = 0, `gkm-dpir`",
-    "ena-dpir": "FFDNet corrected, no bound, `ena-dpir`",
-    "bmo-dpir": "FFDNet corrected, `bmo-dpir`",
-}
-#: What a corrected method makes on its way: name of the line → stage, or depth of the loop.
-STAGES: dict[str, str | int] = {
-    "$z$, FFDNet in DPIR's schedule": "restoration",
-    "$u^0$, corrected by $C$": 0,
-    "$r$, corrected again by $R$": "reference",
-    "$\\D_{num}(r)$, one data step": "data step",
-    "$u^{1000}$, the certified loop": LAST,
+    "corrected": "FFDNet corrected, `corrected`",
 }
 
 
@@ -141,25 +131,18 @@ def joint(ours: Record) -> str:
     return grid(head, lines)
 
 
-def better(ours: Record, method: str = "bmo-dpir") -> str:
+def better(ours: Record, peers: Record, method: str = "corrected") -> str:
     """Return the way from a restoration by others to the fixed point: means of three images."""
+    way = {
+        "$z$, FFDNet in DPIR's schedule": cells(peers, "pnp-ffdnet-dpir"),
+        "$u^0$, corrected by $C$": cells(ours, method, depth=0),
+        "$u^{1000}$, the certified loop": cells(ours, method, depth=LAST),
+    }
     lines = []
-    for name, at in STAGES.items():
-        found = cells(ours, method, depth=at) if isinstance(at, int) else before(ours, method, at)
+    for name, found in way.items():
         values = [float(row["value"]) for row in found]
         lines.append([name, *_means(values), f"{sum(values) / 6:.2f}"])
     return grid(["image", "1 % noise", "3 % noise", "mean"], lines)
-
-
-def before(ours: Record, method: str, stage: str) -> list[dict[str, Any]]:
-    """Return the six rows of what the free part makes before the loop begins."""
-    return [
-        row
-        for image, percent in CELLS
-        for row in ours.select(
-            method=method, metric="psnr_before", image=image, sigma_percent=percent, stage=stage
-        )
-    ]
 
 
 def convergence(ours: Record) -> str:
@@ -184,7 +167,7 @@ def tables(root: Path = ROOT) -> dict[Path, str]:
     return {
         GENERATED / "deconv-table.txt": main_table(ours, classical, peers),
         GENERATED / "deconv-joint.txt": joint(ours),
-        GENERATED / "deconv-better.txt": better(ours),
+        GENERATED / "deconv-better.txt": better(ours, peers),
         GENERATED / "deconv-cases.txt": convergence(ours),
     }
 
@@ -196,7 +179,7 @@ def short(root: Path = ROOT) -> str:
     for source, methods in (
         (classical, ("unh-tv", "ena-fdn")),
         (peers, ("pnp-ffdnet-dpir",)),
-        (ours, ("ena", "gkm", "bmo", "bmo-free", "bmo-long", "bmo-dpir")),
+        (ours, ("ena", "gkm", "bmo", "bmo-free", "bmo-long", "corrected")),
     ):
         for method in (m for m in methods if source is not ours or m in ours.settings["methods"]):
             where = {"depth": LAST} if source is ours else {}

@@ -22,6 +22,11 @@ def build(name: str, settings: Settings, seed: int = 0) -> Deblurrer:
 
     Raises:
         DomainError: Another name.
+
+    Example:
+        >>> from bmo.problems import deconvolution as dec
+        >>> dec.build("gkm", dec.PAGE).name
+        'gkm'
     """
     if name not in METHODS:
         raise DomainError(f"one of the methods {METHODS}", repr(name), "choose one", name)
@@ -37,7 +42,6 @@ def _fresh(name: str, s: Settings, mu: float) -> Deblurrer:
         return Deblurrer(name, UNet(3, s.free_widths), s, mu)
     if name == "bmo-blind":
         return Deblurrer(name, CertifiedPotential(3, s.features, s.blocks), s, mu)
-    bound = not name.startswith("ena")
-    net = CentredPotential(s.features, s.blocks, s.widths, s.map_widths, bound)
+    net = CentredPotential(s.features, s.blocks, s.widths, s.map_widths, name != "ena")
     kind = CorrectedDeblurrer if name in CORRECTED else Deblurrer
     return kind(name, net, s, mu)

@@ -65,11 +65,8 @@ class CorrectedDeblurrer(Deblurrer):
         restorer: Restorer = public,
     ) -> None:
         super().__init__(name, denoiser, settings, mu)
-        s = settings.correcting
-        self.iterations = self.tested = settings.deep_iterations
-        self.back, self.start = s.back, s.start
         self.restorer, self.centred = restorer, (denoiser,)  # a tuple: it is known already
-        self.correction = UBody(3 * 3 + 1, 3, s.widths)
+        self.correction = UBody(3 * 3 + 1, 3, settings.correcting.widths)
         with torch.no_grad():  # z is changed little at first
             self.correction.tail.weight.mul_(0.1)
         self.first.requires_grad_(False)  # there are no rounds
@@ -97,9 +94,10 @@ class CorrectedDeblurrer(Deblurrer):
 
     @torch.no_grad()
     def quicken(self) -> None:
-        """The loop begins to learn where it changes little: r is the start, the weight is large.
+        """The loop stays where the start is: r is the start, and the data step moves little.
 
-        R, made to denoise, says 0; a data step with a small weight would bring the noise back.
+        R, which was trained to denoise, says 0; a data step with a small weight would bring the
+        noise back.
         """
         super().quicken()
         weight = FourierWeight(self.settings.correcting.weight, knots=KNOTS, per_sigma=True)
@@ -107,12 +105,6 @@ class CorrectedDeblurrer(Deblurrer):
         for free in self.centred[0].reference.tail.parameters():
             free.zero_()
 
-    def start_loss(self, batch: tuple[Tensor, ...]) -> Tensor:
-        """The mean root error of the start alone: C learns first, without the loop."""
+    def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
+        """The mean root error of the start: C learns, the loop does not."""
         return Distance(batch[0]).root(self.begin(*batch[1:]))
-
-    def reference(self, u: Tensor, sigma: Tensor) -> Tensor:
-        """r, what the free networks say before the loop begins, with the start u as guide."""
-        (denoiser,) = self.centred
-        found: Tensor = denoiser.bind(sigma=self.loop * self.levels(sigma)[-1], guide=u).centre(u)
-        return found

@@ -13,9 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bmo.errors import DomainError
 from bmo.problems.deconvolution.blur import symbol_of
-from bmo.problems.deconvolution.corrected import CorrectedDeblurrer
 from bmo.problems.deconvolution.methods import Deblurrer
 from bmo.problems.deconvolution.protocol import level, observe, score, similarity
 
@@ -58,6 +56,15 @@ def trajectory(
         sigma: Noise levels on [0, 1], shape (B, 1, 1, 1).
         depths: Increasing numbers of steps; 0 is the start.
         resolution: Stop once all relative residuals are below this.
+
+    Example:
+        >>> import torch
+        >>> from bmo.problems import deconvolution as dec
+        >>> model = dec.build("gkm", dec.PAGE)
+        >>> kernel, b = torch.full((3, 3), 1 / 9), torch.rand(1, 3, 16, 16)
+        >>> symbol, sigma = dec.symbol_of(kernel[None], (16, 16)), torch.full((1, 1, 1, 1), 0.01)
+        >>> dec.trajectory(model, b, symbol, sigma, [0, 2]).images.shape
+        torch.Size([2, 1, 3, 16, 16])
     """
     u = model.begin(observed, symbol, sigma)
     T, done, lost = model.map(u, observed, symbol, sigma), 0, False
@@ -94,7 +101,16 @@ def scores(
     depths: Sequence[int],
     resolution: float = 0.0,
 ) -> dict[str, Any]:
-    """PSNR, SSIM and relative residual of each seed at each depth: lists (seeds, depths)."""
+    """PSNR, SSIM and relative residual of each seed at each depth: lists (seeds, depths).
+
+    Example:
+        >>> import torch
+        >>> from bmo.problems import deconvolution as dec
+        >>> model, kernel = dec.build("gkm", dec.PAGE), torch.ones(1, 1, dtype=torch.float64)
+        >>> found = dec.scores(model, torch.rand(3, 16, 16), kernel, 1.0, seeds=[0], depths=[0, 2])
+        >>> len(found["psnr"]), len(found["psnr"][0])
+        (1, 2)
+    """
     b, symbol, sigma = (t.to(model.device) for t in observation(image, kernel, percent, seeds))
     found = trajectory(model, b, symbol, sigma, depths, resolution)
     truth = image.float().expand_as(found.images[0])
@@ -105,29 +121,6 @@ def scores(
         "residual": found.residuals.mT.double().cpu().tolist(),
         "diverged": found.diverged,
     }
-
-
-@torch.no_grad()
-def stages(
-    model: Deblurrer, image: Tensor, kernel: Tensor, percent: float, seeds: Sequence[int]
-) -> dict[str, list[float]]:
-    """PSNR of each seed for what the free part makes, before the loop begins.
-
-    ``restoration``: what others give; ``reference``: r, the last word of the free networks;
-    ``data step``: :math:`D_{num}(r)`, where a loop ends whose denoiser answers r to everything.
-
-    Raises:
-        DomainError: A method that begins at no restoration.
-    """
-    if not isinstance(model, CorrectedDeblurrer):
-        raise DomainError("a method that corrects", model.name, "take another", model.name)
-    b, symbol, sigma = (t.to(model.device) for t in observation(image, kernel, percent, seeds))
-    z = model.restorer(b, symbol, sigma)
-    r = model.reference(model.begin(b, symbol, sigma, z), sigma)
-    seen = {"restoration": z, "reference": r}
-    seen["data step"] = model.data.bind(b=b, symbol=symbol, sigma=sigma)(r)
-    truth = image.float().expand_as(b.cpu())
-    return {name: score(u.cpu(), truth).tolist() for name, u in seen.items()}
 
 
 def drop(values: Sequence[float]) -> float:

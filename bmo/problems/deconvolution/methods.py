@@ -71,13 +71,14 @@ class Deblurrer(nn.Module):
     relative to :math:`\sigma`; ``ratio``, r in the weight :math:`p_j = r\sigma^2/\sigma_j^2` of the
     data step in round j; and the spectrum of the data step in the loop. The level of the loop is
     ``loop`` times the last one; this number is not learned.
+
+    An example: :func:`bmo.problems.deconvolution.build`.
     """
 
     def __init__(self, name: str, denoiser: Operator, settings: Settings, mu: float = 0.0) -> None:
         super().__init__()
         self.name, self.denoiser, self.settings, self.mu = name, denoiser, settings, mu
-        self.iterations = self.tested = settings.iterations
-        self.back, self.start = settings.back, 0.5
+        self.iterations = settings.iterations
         self.wiener, self.first = Positive(100.0), Positive(0.15)
         self.last, self.ratio = Positive(LAST), Positive(RATIO)
         self.loop = nn.Parameter(torch.ones(()), requires_grad=False)
@@ -159,7 +160,7 @@ class Deblurrer(nn.Module):
         return GKM(D, self.settings.alpha if certified else 1.0, check=certified)
 
     def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
-        r"""The mean root error of :math:`u^K`, and a share (a half) of that of the start.
+        r"""The mean root error of :math:`u^K`, and half of it of the start.
 
         The root of :math:`2\ell/n` is taken image by image: so no noise level outweighs another.
         All steps but the last few are taken without gradient. A batch is a
@@ -169,12 +170,12 @@ class Deblurrer(nn.Module):
         inner = Inner(self.map(u, *batch[1:4]), self.mu, schedule(self.settings.s))
         upper = Distance(batch[0])
         sizes = inner.sizes(self.iterations)
-        ahead = len(sizes) - self.back
+        ahead = len(sizes) - self.settings.back
         if ahead > 0:
             with torch.no_grad():
                 u = inner.advance(u.detach(), u, upper, sizes[:ahead])
         u = inner.advance(u, start, upper, sizes[max(ahead, 0) :], max(ahead, 0))
-        return upper.root(u) + self.start * upper.root(start)
+        return upper.root(u) + 0.5 * upper.root(start)
 
     def denoising_loss(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """The mean root error of denoising, relative to the root of the noise level."""
@@ -189,7 +190,7 @@ class Deblurrer(nn.Module):
         level = torch.as_tensor(sigma, dtype=b.dtype).reshape(-1, 1, 1, 1).expand(len(b), 1, 1, 1)
         u = self.begin(b, symbol, level)
         T = self.map(u, b, symbol, level)
-        return T.iterate(u, iterations=self.tested).value
+        return T.iterate(u, iterations=self.settings.iterations).value
 
 
 def data_steps(observed: Tensor, symbol: Tensor) -> Callable[[Tensor | None, Tensor], Tensor]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from bmo.problems.deconvolution.measuring import cost, drop, mean_psnr, scores, stages
+from bmo.problems.deconvolution.measuring import cost, drop, mean_psnr, scores
 from bmo.problems.deconvolution.methods import Deblurrer
 from bmo.problems.deconvolution.pictures import test_kernels
 from bmo.problems.deconvolution.settings import CORRECTED
@@ -39,7 +39,7 @@ class Pieces(Training):
             of = found.get("correcting") or {}
             return {**found, "correcting": {key: of.get(key) for key in ("count", "side")}}
         keys = {*_DENOISING} if kind == "denoiser" else {*_DENOISING, *_TRAINING}
-        keys |= {*_TESTING} if kind in ("tables", "cases", "stages") else set()
+        keys |= {*_TESTING} if kind in ("tables", "cases") else set()
         found = {key: value for key, value in known.items() if key in keys}
         if kind != "denoiser":
             method = rest.rsplit(".seed", 1)[0]
@@ -80,21 +80,6 @@ class Pieces(Training):
             "held_out": mean_psnr(model.restore(*given), clean),
             "cost": cost(model, given),
         }
-
-    def stages(self, method: str, seed: int) -> Part:
-        """PSNR before the loop begins: of the restoration, of the reference, and one step on."""
-        name = f"stages.{method}.seed{seed}"
-        part = self.kept(name)
-        if part is None:
-            (model, _), started, s = self.trained(method, seed), time.monotonic(), self.settings
-            kernel = test_kernels(s)[s.kernel]
-            found = {
-                f"{image}/{percent:g}": stages(model, clean, kernel, percent, s.noise_seeds)
-                for image, clean in self.pictures.test.items()
-                for percent in s.test_percents
-            }
-            part = self.keep(name, started, lambda: {"cells": found})
-        return part
 
     def converged(self, method: str, seed: int) -> Part:
         """PSNR and residual on every convergence case, on crops of the test images."""

@@ -13,7 +13,7 @@ from bmo import data, parallel
 from bmo.problems.asked import command
 from bmo.problems.deconvolution.measuring import drop
 from bmo.problems.deconvolution.pieces import Pieces
-from bmo.problems.deconvolution.settings import CERTIFIED, CORRECTED, settings_of
+from bmo.problems.deconvolution.settings import CERTIFIED, settings_of
 from bmo.record import Record, load_weights, provenance_now, row, save_weights, write
 
 EXPERIMENT = "deconvolution"
@@ -52,23 +52,8 @@ def rows_of(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
                     rows.append(row(method, {**base, "depth": depth}, metric, values))
             drops = [drop(run) for run in runs["psnr"]]
             rows.append(row(method, {**base, "depth": s.depths[-1]}, "psnr_drop", drops))
-        if method in CORRECTED:
-            rows += before(method, known, pieces.stages(method, s.seeds[0])["cells"])
         rows += costs(method, found) + convergence(method, cases["cases"], known, s.depths[-1])
     return rows
-
-
-def before(
-    method: str, known: dict[str, Any], cells: dict[str, dict[str, list[float]]]
-) -> list[dict[str, Any]]:
-    """What the free part makes before the loop begins."""
-    return [
-        row(method, {"image": image, "sigma_percent": float(percent), "stage": stage, **known},
-            "psnr_before", values)
-        for cell, stages in cells.items()
-        for image, percent in [cell.split("/")]
-        for stage, values in stages.items()
-    ]  # fmt: skip
 
 
 def costs(method: str, found: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,12 +14,12 @@ from bmo.errors import DomainError
 NOISES = ("gaussian",)
 #: Joint (mu > 0), its mu = 0, end to end without constraint, and denoising alone.
 COMPARED = ("bmo", "gkm", "ena", "pnp")
-#: Those that begin at a restoration by a public denoiser.
-CORRECTED = ("bmo-dpir", "gkm-dpir", "ena-dpir")
-#: The comparison at one small budget, the long run, its ablation, a free network, and those.
+#: What begins at a restoration by a public denoiser.
+CORRECTED = ("corrected",)
+#: The comparison at one small budget, the long run, its ablation, a free network, and that.
 METHODS = (*COMPARED, "bmo-long", "bmo-blind", "bmo-free", *CORRECTED)
 #: Methods whose T is nonexpansive for every value of the parameters.
-CERTIFIED = ("bmo", "gkm", "pnp", "bmo-long", "bmo-blind", "bmo-dpir", "gkm-dpir")
+CERTIFIED = ("bmo", "gkm", "pnp", "bmo-long", "bmo-blind", *CORRECTED)
 #: (image, kernel, noise in percent) of the convergence test: every kernel three times, every image
 #: eight times, every noise level six times.
 CASES = tuple(
@@ -38,8 +38,8 @@ class Budget:
 
     Attributes:
         denoising: Steps of Adam on denoising alone.
-        steps: Steps of Adam on deblurring, through K steps of Algorithm 1; of the methods of
-            :data:`CORRECTED` on their start alone.
+        steps: Steps of Adam on deblurring, through K steps of Algorithm 1; of ``corrected``, on
+            its start alone.
         deep: Steps of Adam after those, through many more steps of it: near the fixed point.
     """
 
@@ -50,27 +50,21 @@ class Budget:
 
 @dataclass(frozen=True)
 class Correcting:
-    """How the methods of :data:`CORRECTED` are trained.
+    """How the restoration of a public denoiser is corrected.
 
     Attributes:
-        widths: Widths of the free network that corrects the restoration.
+        widths: Widths of the free network that corrects it.
         parts: Files of training crops with their restorations, made once.
         count: Crops in each.
         side: Their side in pixels.
-        back: The last steps of the loop that the gradient goes through.
-        start: Weight of the start in the loss.
-        weight: Of the loop's data step when the loop begins to learn.
-        rate: Learning rate of the loop and of all that stands before it.
+        weight: Of the data step in the loop.
     """
 
     widths: tuple[int, ...] = (64, 96, 128)
     parts: int = 200
     count: int = 64
     side: int = 96
-    back: int = 8
-    start: float = 0.1
-    weight: float = 8.0
-    rate: float = 2e-4
+    weight: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -92,7 +86,7 @@ class Settings:
         deep_iterations: K of the last part of hyper-training, of the methods that have one.
         back: The last steps of the loop that the gradient goes through.
         alpha: Relaxation of T.
-        correcting: Of the methods that begin at a restoration by others.
+        correcting: Of the method that begins at a restoration by others.
         mu: Weight of the upper step, of the methods with one.
         s: Scale of :math:`s_k = s/(k+1)`.
         side: Side of a training patch in pixels.
@@ -118,6 +112,8 @@ class Settings:
         resolution: Relative residual below which float32 moves an image no more.
         depths: Steps of T at which PSNR and residual are measured.
         table_depths: Those of them that stand in the tables.
+
+    An example: :func:`bmo.problems.deconvolution.settings_of`.
     """
 
     profile: str
@@ -149,7 +145,7 @@ class Settings:
             "bmo-long": Budget(300_000, 100_000, 20_000),
             "bmo-blind": Budget(60_000, 20_000),
             "bmo-free": Budget(300_000, 100_000),
-            **dict.fromkeys(CORRECTED, Budget(60_000, 60_000, 40_000)),
+            **dict.fromkeys(CORRECTED, Budget(60_000, 100_000)),
         }
     )
     denoising_rate: float = 2e-3
@@ -198,7 +194,7 @@ SMALL = Settings(
     iterations=8,
     deep_iterations=32,
     back=4,
-    correcting=Correcting((32, 48, 64), parts=12, back=4),
+    correcting=Correcting((32, 48, 64), parts=12),
     side=64,
     denoising_batch=8,
     batch=4,
@@ -208,7 +204,7 @@ SMALL = Settings(
         "bmo-long": Budget(1500, 2500, 1000),
         "bmo-blind": Budget(900, 300),
         "bmo-free": Budget(900, 300),
-        **dict.fromkeys(CORRECTED, Budget(900, 1200, 100)),
+        **dict.fromkeys(CORRECTED, Budget(900, 1200)),
     },
     warmup=30,
     table_depths=(0, 8, 16, 1000),

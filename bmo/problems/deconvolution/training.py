@@ -56,19 +56,14 @@ class Training(Shelf[Settings]):
     def fit(self, model: Deblurrer, what: str, steps: int, seed: int, folder: Path) -> list[float]:
         """Train on denoising or on deblurring; a batch depends on the seed and the step alone."""
         s, denoising = self.settings, what == "denoising"
-        corrects = isinstance(model, CorrectedDeblurrer)
-        deep = s.correcting.rate if corrects else s.deep_rate
-        rate = {"denoising": s.denoising_rate, "deblurring": s.rate, "deepening": deep}[what]
+        rate = {"denoising": s.denoising_rate, "deblurring": s.rate, "deepening": s.deep_rate}[what]
         numbers = rate if denoising else s.number_rate * rate / s.rate
-        loss = model.denoising_loss if denoising else model.loss
         if what == "deepening":
             model.iterations = s.deep_iterations
-        elif what == "deblurring" and isinstance(model, CorrectedDeblurrer):
-            loss = model.start_loss
         plan = train.Plan(steps, rate, seed, min(s.warmup, steps // 2), clip=s.clip, every=50)
         return train.train(
             model,
-            loss,
+            model.denoising_loss if denoising else model.loss,
             self.noisy_patches if denoising else self.sampler(model),
             plan,
             folder,
@@ -120,8 +115,7 @@ class Training(Shelf[Settings]):
 
     def denoiser(self, method: str, seed: int) -> Part:
         """A network trained on denoising alone; methods of one architecture and budget share it."""
-        other = {"ena": "free", "ena-dpir": "free", "bmo-blind": "blind", "bmo-free": "unet"}
-        kind = other.get(method, "centred")
+        kind = {"ena": "free", "bmo-blind": "blind", "bmo-free": "unet"}.get(method, "centred")
         steps = self.settings.budgets[method].denoising
         name = f"denoiser.{kind}.{steps}.seed{seed}"
         part = self.kept(name)
@@ -161,7 +155,7 @@ class Training(Shelf[Settings]):
         return model, part
 
     def hyper_train(self, model: Deblurrer, method: str, seed: int) -> list[float]:
-        """Deblurring at depth K (or the start alone), then, if asked for, near the fixed point."""
+        """Deblurring at depth K, then (where the budget says so) near the fixed point."""
         budget, name = self.settings.budgets[method], f"trained.{method}.seed{seed}"
         losses: list[float] = []
         for what, steps in (("deblurring", budget.steps), ("deepening", budget.deep)):
@@ -171,6 +165,8 @@ class Training(Shelf[Settings]):
                 if what == "deepening":
                     model.quicken()
                 losses += self.fit(model, what, steps, draws, folder)
+        if isinstance(model, CorrectedDeblurrer):
+            model.quicken()
         return losses
 
     @torch.no_grad()
