@@ -34,7 +34,9 @@ def test_the_norm_of_a_known_map(images, tmp_path, monkeypatch):
     rows = expansion.measure({"colour": Scaled(3), "any": Scaled(None)})
     assert len(rows) == 6 and {r["method"] for r in rows} == {"colour", "any"}
     assert all(r["value"] == pytest.approx(3, rel=1e-5) for r in rows)
-    monkeypatch.setattr(expansion.data, "hashes", lambda files: {f: "0" * 64 for f in files})
+    monkeypatch.setattr(
+        expansion.data, "hashes", lambda files: [{"file": f, "sha256": "0" * 64} for f in files]
+    )
     monkeypatch.setattr(expansion, "__spec__", type("Spec", (), {"name": "somewhere"}))
     kept = record.read(expansion.save(tmp_path, rows, 1.5))
     assert kept.value(method="any", image="leaves", metric="derivative_norm") == rows[4]["value"]
