@@ -115,7 +115,8 @@ def test_what_is_lost_against_the_best_depth() -> None:
         return [case for case in found if case != "worst of all"]
 
     assert len(losing("bmo")) == 2 and all(case.endswith("/0.5") for case in losing("bmo"))
-    assert len(losing("bmo-long")) > 2 and losing("corrected")
+    assert len(losing("bmo-long")) > 2 and len(losing("corrected")) == 2
+    assert all(case.endswith("/5") for case in losing("corrected"))
     assert max(SMALL.value(method=m, metric="psnr_drop", case="worst of all")
                for m in ("bmo", "bmo-long")) < 0.4  # fmt: skip
 
