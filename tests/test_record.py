@@ -380,7 +380,9 @@ def test_seal_lists_records_and_weights_and_nothing_else(tmp_path: Path) -> None
         "sparse-coding.page.safetensors": sha256,
     }
     assert record.seal(folder, index) == expected == record.sealed(index)
-    assert record.seal(tmp_path / "nowhere", index) == {} == record.sealed(index)
+    with pytest.raises(RecordError, match="a folder of records"):
+        record.seal(tmp_path / "nowhere", index)
+    assert record.sealed(index) == expected
 
 
 def test_seal_refuses_a_bad_record_and_keeps_the_index(tmp_path: Path) -> None:

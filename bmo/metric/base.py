@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bmo.errors import MetricError, ShapeError
+from bmo.errors import MetricError, ShapeError, as_numbers
 
 
 def require_positive(d: Tensor, name: str) -> None:
@@ -31,7 +31,7 @@ def require_positive(d: Tensor, name: str) -> None:
 
 def exact(value: float | Tensor) -> Tensor:
     """A number as a double: it is rounded only where it meets a point; tensors as they are."""
-    tensor = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
+    tensor = as_numbers(value, None if isinstance(value, Tensor) else torch.float64)
     return tensor if tensor.is_floating_point() else tensor.to(torch.float64)
 
 

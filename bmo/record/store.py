@@ -29,6 +29,8 @@ def write(record: Record, folder: Path | str) -> Path:
     Raises:
         RecordError: The record is malformed, or the folder cannot be made or written.
     """
+    if not isinstance(record, Record):
+        raise RecordError("a Record", type(record).__name__, "make one: Record(...)", record)
     record.validate()
     payload = record.as_dict()
     payload["sha256"] = _own_digest(payload)
@@ -37,7 +39,9 @@ def write(record: Record, folder: Path | str) -> Path:
 
 
 def read(path: Path | str) -> Record:
-    """Read a record and verify it.
+    """Read a record and verify it: its content by its sha256, and every byte of its layout.
+
+    So a change that leaves the numbers as they are, a space for a line's end, is refused too.
 
     Raises:
         RecordError: Missing, not JSON (truncated, say), altered since it was written, or
@@ -45,12 +49,13 @@ def read(path: Path | str) -> Record:
     """
     path = Path(path)
     try:
-        payload = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        raw = path.read_bytes()
+        payload = json.loads(raw.decode("utf-8"), parse_constant=_refuse)
     except OSError as problem:
         raise RecordError(
             f"a readable record {path}", str(problem), "run its command, or fetch it", str(path)
         ) from problem
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise RecordError(
             f"a whole JSON file {path}", str(problem), "fetch it again", str(path)
         ) from problem
@@ -65,7 +70,15 @@ def read(path: Path | str) -> Record:
             "fetch it again, or run its command; records are never edited by hand",
             str(path),
         )
-    return _from_payload(payload, path)
+    record = _from_payload(payload, path)
+    if _layout({**payload, "sha256": stated}).encode("utf-8") != raw:
+        raise RecordError(
+            f"{path.name} as it was written, byte for byte",
+            "the same content in another layout: altered",
+            "fetch it again, or run its command; records are never edited by hand",
+            str(path),
+        )
+    return record
 
 
 def _from_payload(payload: dict[str, Any], path: Path) -> Record:
@@ -185,16 +198,30 @@ def seal(folder: Path | str, index: Path = INDEX) -> dict[str, str]:
         File name → sha256.
 
     Raises:
-        RecordError: A record is malformed or altered, or the index cannot be written.
+        RecordError: There is no such folder, a record is malformed or altered, or the index
+            cannot be written.
     """
     known = {}
-    for path in sorted(Path(folder).iterdir() if Path(folder).is_dir() else []):
+    for path in sorted(require_folder(folder).iterdir()):
         if path.suffix == ".json":
             read(path)
         if path.suffix in (".json", ".safetensors"):
             known[path.name] = sha256_of(path)
     write_atomic(index, (json.dumps(known, indent=1) + "\n").encode("utf-8"), RecordError)
     return known
+
+
+def require_folder(folder: Path | str) -> Path:
+    """A folder that is there.
+
+    Raises:
+        RecordError: It is not.
+    """
+    if not Path(folder).is_dir():
+        raise RecordError(
+            "a folder of records", f"{folder}: none", "correct its name (--folder)", str(folder)
+        )
+    return Path(folder)
 
 
 def _own_digest(payload: dict[str, Any]) -> str:
