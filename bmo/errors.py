@@ -114,7 +114,10 @@ def require_whole(name: str, value: Any, least: int = 0) -> int:
     number = require_number(name, value)
     if not least <= number < math.inf or number != int(number):
         raise DomainError(
-            f"a whole number {name} >= {least}", f"{name} = {value}", f"{name} = {least}, say", value
+            f"a whole number {name} >= {least}",
+            f"{name} = {value}",
+            f"{name} = {least}, say",
+            value,
         )
     return int(number)
 
@@ -131,7 +134,9 @@ def require_tensor(name: str, value: Any) -> Tensor:
     """
     if not isinstance(value, Tensor):
         remedy = f"use torch.as_tensor({name})"
-        raise ShapeError(f"a tensor {name}", f"{type(value).__name__} {_short(value)}", remedy, value)
+        raise ShapeError(
+            f"a tensor {name}", f"{type(value).__name__} {_short(value)}", remedy, value
+        )
     return value
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from bmo.errors import ScheduleError, require_number, require_whole
+from bmo.errors import ScheduleError, require_number
 
 Schedule = Callable[[int], float]
 
@@ -71,7 +71,8 @@ def as_steps(steps: Schedule | Sequence[float] | float, count: int) -> list[floa
         >>> as_steps(0.5, 3)
         [0.5, 0.5, 0.5]
     """
-    require_whole("number of steps", count)
+    if not require_number("K", count) >= 0 or count != int(count):
+        raise ScheduleError("a number of steps >= 0", f"{count}", "0 returns the start", count)
     if callable(steps):
         values = [require_number(f"s_{k}", steps(k)) for k in range(1, count + 1)]
     elif isinstance(steps, (int, float)):

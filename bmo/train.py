@@ -201,7 +201,9 @@ def _one_number(value: Any) -> Tensor:
     if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
         shown = f"a {type(value).__name__}"
         if isinstance(value, Tensor):
-            shown = f"shape {tuple(value.shape)}{', without a gradient' * (not value.requires_grad)}"
+            shown = (
+                f"shape {tuple(value.shape)}{', without a gradient' * (not value.requires_grad)}"
+            )
         raise TrainingError(
             "a loss that is one number and depends on the parameters",
             shown,

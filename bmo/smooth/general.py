@@ -92,7 +92,9 @@ class Gradient(Smooth):
     def __init__(self, function: Callable[[Tensor], Tensor], lipschitz: float) -> None:
         super().__init__()
         if not 0 < require_number("L", lipschitz) < float("inf"):
-            raise DomainError("L finite and > 0", f"L = {lipschitz}", "bound the curvature", lipschitz)
+            raise DomainError(
+                "L finite and > 0", f"L = {lipschitz}", "bound the curvature", lipschitz
+            )
         self.function = function
         self.lipschitz = lipschitz
 

@@ -9,9 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from PIL import Image
-from bmo import (baselines, bounds, data, measure, networks, notebook, parameters, performance, plotting, record)
+
+from bmo import (
+    baselines,
+    bounds,
+    data,
+    measure,
+    networks,
+    notebook,
+    parameters,
+    performance,
+    plotting,
+    record,
+)
 from bmo.data.reading import decode
 from bmo.problems import deraining, sparse_coding
 from bmo.problems.deconvolution import kernels
@@ -159,9 +170,7 @@ DATA: dict[str, Callable[[], object]] = {
     "motion kernel of an even side": lambda: kernels.motion_kernel(data.generator(0), 10),
     "kernel larger than the picture": lambda: symbol_of(torch.ones(9, 9) / 81, (8, 8)),
     "patches larger than the picture": lambda: sparse_coding.cut(IMAGE[0], 32, 1),
-    "a noise that is not known": lambda: sparse_coding.corrupt(
-        IMAGE, "pink", data.generator(0)
-    ),
+    "a noise that is not known": lambda: sparse_coding.corrupt(IMAGE, "pink", data.generator(0)),
     "rain streak of length 0": lambda: deraining.line_kernel(9, 0.0, 0.0),
     "rain pairs of a missing folder": lambda: deraining.folder_pairs(FOLDER),
     # notebooks and figures

@@ -171,9 +171,7 @@ MATHEMATICS: dict[str, Callable[[], object]] = {
     "hypergradient by an unknown method": lambda: hypergradient.hypergradient(
         learned(), ONE, upper, 2, method="magic"
     ),
-    "hypergradient without parameters": lambda: hypergradient.hypergradient(
-        inner(), ONE, upper, 2
-    ),
+    "hypergradient without parameters": lambda: hypergradient.hypergradient(inner(), ONE, upper, 2),
     "hypergradient, a parameter unknown": lambda: hypergradient.hypergradient(
         learned(), ONE, upper, 2, parameters=["nobody"]
     ),
