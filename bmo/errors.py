@@ -91,14 +91,14 @@ def require_number(name: str, value: Any) -> float:
         >>> require_number("alpha", "half")
         Traceback (most recent call last):
         ...
-        bmo.errors.DomainError: required: a number alpha; got: 'half'; remedy: write alpha = 0.5, say
+        bmo.errors.DomainError: required: a number alpha; got: 'half'; remedy: use alpha = 0.5
     """
     try:
-        return float(value if not isinstance(value, str | bytes) else None)
+        if not isinstance(value, str | bytes):
+            return float(value)
     except (TypeError, ValueError, RuntimeError):
-        raise DomainError(
-            f"a number {name}", _short(value), f"write {name} = 0.5, say", value
-        ) from None
+        pass  # float itself does not know the name
+    raise DomainError(f"a number {name}", _short(value), f"use {name} = 0.5", value)
 
 
 def require_whole(name: str, value: Any, least: int = 0) -> int:
@@ -153,7 +153,7 @@ def as_numbers(value: Any, dtype: torch.dtype | None = None) -> Tensor:
     try:
         return torch.as_tensor(value, dtype=dtype)
     except (TypeError, ValueError, RuntimeError):
-        raise DomainError("a number or a tensor", _short(value), "write 0.5, say", value) from None
+        raise DomainError("a number or a tensor", _short(value), "use 0.5, say", value) from None
 
 
 def _short(value: Any) -> str:

@@ -323,7 +323,7 @@ def test_find_refuses_another_file_at_the_address(
 
 
 def test_find_of_an_unknown_name_lists_the_known(published: Path) -> None:
-    with pytest.raises(RecordError, match=r"known: sparse-coding\.page\.json"):
+    with pytest.raises(RecordError, match=r"nearest known: sparse-coding\.page\.json"):
         record.find("bench.full")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -126,7 +127,7 @@ def find_file(file: str) -> Path:
     if sha256 is None:
         raise RecordError(
             "a record beside the notebook, or one that this version knows",
-            f"{file}; known: {', '.join(sorted(sealed())) or 'none'}",
+            f"{file}; the nearest known: {', '.join(_near(file, sealed())) or 'none'}",
             "run the command that makes it, or install the version that has it",
             file,
         )
@@ -136,6 +137,11 @@ def find_file(file: str) -> Path:
     if path.exists():
         return check(path, sha256, source=url, error=RecordError)
     return download(url, path, sha256, error=RecordError)
+
+
+def _near(file: str, known: dict[str, str]) -> list[str]:
+    """At most six known names, the most similar first."""
+    return difflib.get_close_matches(file, known, n=6, cutoff=0.0)
 
 
 def record_url(file: str) -> str:

@@ -2,13 +2,14 @@
 
 Every part is kept as a file in ``--out`` as soon as it is finished. With ``--resume`` a later call
 uses the parts that are there; with ``--part`` it computes only some. The record is written by a
-call that has all of them.
+call that has all of them, or with ``--record`` of those that are there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -21,7 +22,7 @@ from bmo.errors import RecordError
 from bmo.files import write_atomic
 from bmo.record import Record, provenance_now, row, write
 from bmo.record.origin import commit
-from tests.reliability import calls, damage, disk, kills, twice, writers
+from tests.reliability import calls, damage, disk, kills, newcomer, twice, writers
 from tests.reliability.common import Figure
 
 PARTS: dict[str, Callable[[], Iterable[Figure]]] = {
@@ -30,6 +31,7 @@ PARTS: dict[str, Callable[[], Iterable[Figure]]] = {
     "damage": damage.figures,
     "disk": disk.figures,
     "writers": writers.figures,
+    "newcomer": newcomer.figures,
     **{f"notebook {p.stem}": lambda p=p: twice.compared(p) for p in twice.notebooks()},
 }
 
@@ -39,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/reliability.full"))
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--record", action="store_true", help="write it with the parts there are")
     parser.add_argument("--part", nargs="+", help=f"starts of names: {', '.join(PARTS)}")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -50,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name}: {figure['what']}: {figure['held']} of {figure['tried']}", flush=True)
             print("".join(f"  NOT: {fault}\n" for fault in figure["faults"]), end="", flush=True)
     parts = [_kept(options.out, name) for name in PARTS if _file(options.out, name).exists()]
-    if len(parts) == len(PARTS):
+    if len(parts) == len(PARTS) or options.record:
         print(f"record: {write(as_record(parts), options.out)}")
     else:
         print(f"{len(parts)} of {len(PARTS)} parts are there; the record needs all")
@@ -63,12 +66,14 @@ def _file(folder: Path, name: str) -> Path:
 
 def _keep(folder: Path, name: str) -> None:
     started = time.monotonic()
-    figures = [
-        {"part": f.part, "what": f.what, "tried": f.tried, "held": f.held, "faults": f.faults}
-        for f in PARTS[name]()
-    ]
-    seconds = round(time.monotonic() - started, 1)
-    made = {"name": name, "figures": figures, "seconds": seconds, "commit": commit()}
+    figures = [{**f._asdict(), "held": f.held} for f in PARTS[name]()]
+    made = {
+        "name": name,
+        "figures": figures,
+        "seconds": round(time.monotonic() - started, 1),
+        "commit": commit(),
+        "load": os.getloadavg()[0],
+    }
     write_atomic(_file(folder, name), json.dumps(made, indent=1).encode(), RecordError)
 
 
@@ -88,12 +93,18 @@ def as_record(parts: list[dict[str, Any]]) -> Record:
         for (part, what), values in sums.items()
         for metric, value in zip(("tried", "held"), values, strict=True)
     ]
+    rows += [
+        row("harness", {"part": f["part"], "what": f["what"]}, "seconds", round(f["seconds"], 1))
+        for part in parts
+        for f in part["figures"]
+        if f.get("seconds") is not None
+    ]
     return Record(
         **{**provenance_now(), "command": "make reliability"},
         experiment="reliability",
         profile="full",
-        settings={"seconds": {p["name"]: p["seconds"] for p in parts},
-                  "commits": {p["name"]: p["commit"] for p in parts}},
+        settings={key: {p["name"]: p.get(key) for p in parts}
+                  for key in ("seconds", "commit", "load")},
         seeds=[0],
         data=[],
         seconds=round(sum(p["seconds"] for p in parts), 1),

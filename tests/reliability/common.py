@@ -20,12 +20,14 @@ class Figure(NamedTuple):
         what: In words.
         tried: How often.
         faults: Where it did not hold, in words.
+        seconds: How long it took, where that is the point.
     """
 
     part: str
     what: str
     tried: int
     faults: tuple[str, ...] = ()
+    seconds: float | None = None
 
     @property
     def held(self) -> int:

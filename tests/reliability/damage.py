@@ -155,12 +155,13 @@ def figures(bits: int = 8, every: int = 1, whole: bool = True) -> Iterator[Figur
 
     Args:
         bits: 8 for each single bit of a byte, 1 for one other value.
-        every: Distance of the places.
+        every: Distance of the places in a file of more than 1000 bytes.
         whole: With the large files.
     """
     with scratch() as folder:
         for kind in small(folder):
-            places = range(0, len(kind.good), every)
+            # a large file at every place only in the whole harness
+            places = range(0, len(kind.good), every if len(kind.good) > 1000 else 1)
             for what, damages in (
                 ("altered", flips(kind.good, places, bits, 0)),
                 ("with other blanks or capitals", blanks(kind.good) if bits == 8 else ()),

@@ -1,4 +1,4 @@
-"""The disk is full, or the folder read-only: a clear error, the old file whole, nothing left over."""
+"""The disk is full, or the folder read-only: a clear error, the old file whole, nothing left."""
 
 from __future__ import annotations
 
