@@ -30,7 +30,7 @@ def verdict(call: Callable[[], object]) -> str:
             call()
         except BMOError as error:
             return unclear(error)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return f"{type(error).__name__}: {error}"
     return "no error"
 
