@@ -25,6 +25,8 @@ from tests.reliability.common import Figure, scratch
 RECORDED = Path(__file__).resolve().parents[2] / "notebooks" / "recorded"
 #: How many bytes of a large file are altered, besides all of its first ones.
 SAMPLE, HEAD = 400, 400
+#: A file of more bytes than this is long.
+LONG = 1000
 Use = Callable[[], object]
 
 
@@ -154,17 +156,17 @@ def figures(bits: int = 8, every: int = 1, whole: bool = True) -> Iterator[Figur
     """Flips and cuts of each small file at every place, and a sample of the large ones.
 
     Args:
-        bits: 8 for each single bit of a byte, 1 for one other value.
-        every: Distance of the places in a file of more than 1000 bytes.
+        bits: 8 for each single bit of a byte, 1 for one other value (as in a long file).
+        every: Distance of the places in a long file.
         whole: With the large files.
     """
     with scratch() as folder:
         for kind in small(folder):
-            # a large file at every place only in the whole harness
-            places = range(0, len(kind.good), every if len(kind.good) > 1000 else 1)
+            long = len(kind.good) > LONG
+            places = range(0, len(kind.good), every if long else 1)
             for what, damages in (
-                ("altered", flips(kind.good, places, bits, 0)),
-                ("with other blanks or capitals", blanks(kind.good) if bits == 8 else ()),
+                ("altered", flips(kind.good, places, 1 if long else bits, 0)),
+                ("with other blanks or capitals", blanks(kind.good) if bits == 8 and not long else ()),
                 ("truncated", cuts(kind.good, places)),
             ):
                 count, faults = kind.faults(damages)
