@@ -112,7 +112,7 @@ def refused(name: str, place: Path, words: str, **how: Any) -> list[str]:
     faults = []
     if words not in said or said.startswith("UNCLEAR"):
         faults.append(f"{name}: {said or 'no error'}")
-    if (folder / file).read_bytes() != before:
+    if not (folder / file).exists() or (folder / file).read_bytes() != before:
         faults.append(f"{name}: the old file is gone")
     if sorted(os.listdir(folder)) != listing:
         faults.append(f"{name}: left {sorted(set(os.listdir(folder)) - set(listing))}")
