@@ -25,6 +25,8 @@ from bmo.metric import Metric, require_same_kind
 from bmo.operators.base import Operator
 from bmo.result import Result, Status
 
+__all__ = ["GKM"]
+
 Observers = Mapping[str, Callable[[Tensor], Tensor]]
 
 
@@ -62,12 +64,12 @@ class GKM(nn.Module):
 
     Args:
         operator: :math:`D`, nonexpansive in ``operator.metric``.
-        alpha: The relaxation in (0, 1).
+        alpha: :math:`\alpha \in (0, 1)`, the relaxation.
         check: Refuse :math:`\alpha` outside (0, 1). ``False`` exists to show what then happens.
 
     Raises:
         DomainError: ``alpha`` is outside (0, 1).
-        ConditionError: D is a plain function, without a metric.
+        ConditionError: ``operator`` is a plain function or network.
 
     Example:
         >>> import torch, bmo
@@ -81,11 +83,11 @@ class GKM(nn.Module):
 
     def __init__(self, operator: Operator, alpha: float = 0.5, check: bool = True) -> None:
         super().__init__()
-        if check and not isinstance(operator, Operator):
+        if not isinstance(operator, Operator):
             raise ConditionError(
-                "an operator D, which knows its metric",
+                "an operator, which knows its metric",
                 type(operator).__name__,
-                "say in which one it is nonexpansive: operators.Lambda(D, metric.Identity())",
+                "wrap your own step: bmo.operators.Own(step, point=u0[0])",
                 operator,
             )
         self.operator = operator

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from bmo.errors import DomainError, as_numbers
 
+__all__ = ["Interval", "Positive"]
+
 
 def _as_float(value: float | Tensor) -> Tensor:
     tensor = as_numbers(value).detach().clone()

@@ -14,7 +14,13 @@ Upper = Callable[[Tensor], Tensor]
 
 
 def require_mu(mu: float) -> float:
-    r"""Refuse :math:`\mu` outside [0, 1)."""
+    r"""Refuse :math:`\mu` outside [0, 1).
+
+    Example:
+        >>> from bmo.inner import require_mu
+        >>> require_mu(0.5)
+        0.5
+    """
     if not 0 <= require_number("mu", mu) < 1:
         raise DomainError(
             "mu in [0, 1)",
@@ -30,12 +36,20 @@ def upper_values(upper: Upper, u: Tensor, metric: Metric) -> Tensor:
 
     A single mean over the batch would divide every point's gradient by the batch size, so a
     scalar is accepted for a single point only.
+
+    Example:
+        >>> import torch, bmo
+        >>> from bmo.inner import upper_values
+        >>> upper = lambda u: 0.5 * (u - 1).square().sum(-1)
+        >>> upper_values(upper, torch.zeros(3, 1), bmo.metric.Identity())
+        tensor([0.5000, 0.5000, 0.5000])
     """
     values = require_tensor("upper(u)", upper(u))
     batch = u.shape[: u.dim() - metric.event_dims]
     if values.shape != batch:
         raise ShapeError(
-            f"an upper objective with one value for each point, shape {tuple(batch)}",
+            f"an upper objective with one value for each point, shape {tuple(batch)} (a point has "
+            f"{metric.event_dims} axes in this metric)",
             f"shape {tuple(values.shape)}",
             "sum over the axes of a point only; take the mean after the loop",
             values,
@@ -54,6 +68,13 @@ def upper_gradient(upper: Upper, u: Tensor, metric: Metric) -> Tensor:
 
     Raises:
         ConditionError: The objective does not depend on u.
+
+    Example:
+        >>> import torch, bmo
+        >>> from bmo.inner import upper_gradient
+        >>> upper = lambda u: 0.5 * (u - 1).square().sum(-1)
+        >>> upper_gradient(upper, torch.zeros(1), bmo.metric.Scaled(2.0)).detach()
+        tensor([-0.5000])
     """
     if hasattr(upper, "gradient"):
         return metric.solve(upper.gradient(u))
