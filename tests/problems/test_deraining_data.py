@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -254,8 +255,8 @@ def test_ranges_are_those_of_the_real_pairs_and_synthetic_rain_resembles_them() 
         factor = CUT_OFF if name == "brightness" else 1.0
         expected = [factor * end for end in getattr(fitted, name)]
         assert getattr(HEAVY, name) == pytest.approx(expected, rel=0.01)
-    lightest = min(one.amount for one in real)
-    assert LIGHT.amount == pytest.approx((lightest / 4, 2 * lightest), rel=0.01)
+    assert LIGHT.amount == pytest.approx([end / 5 for end in HEAVY.amount], rel=1e-12)
+    assert replace(LIGHT, amount=HEAVY.amount, layers=HEAVY.layers) == HEAVY
     for name in NAMES:  # no test of this size can tell their laws apart
         values = [[getattr(one, name) for one in each] for each in (real, made)]
         assert ks_2samp(*values).pvalue > 0.1
