@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bookfiles import ROOT
 from scipy.optimize import linprog
 from torch import Tensor
 
+from bmo import data, record
 from bmo.baselines import deraining
-from bmo.baselines.deraining import command, directional, measuring, progressive
+from bmo.baselines.deraining import command, directional, measuring, progressive, report
 from bmo.baselines.deraining.directional import Weights
 from bmo.baselines.deraining.pairs import fitted, names
 from bmo.errors import DataError, DomainError, ShapeError
@@ -160,6 +163,39 @@ def test_command(tmp_path: Path, little: list[int], capsys: pytest.CaptureFixtur
     assert set(json.loads((tmp_path / "rain100l.input.json").read_text())) == {"4", "5"}
     assert command.main(["--method", "input", "--pairs", "0", "--out", str(tmp_path)]) == 2
     assert "a pair from 1 to 100" in capsys.readouterr().err
+
+
+def test_record_of_every_pair(
+    tmp_path: Path,
+    little: list[int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert report.COUNT == command.COUNT == 100
+    for module in (report, command):
+        monkeypatch.setattr(module, "COUNT", 4)
+    call = ["--method", "input", "directional", "--record", "--out", str(tmp_path)]
+    assert command.main([*call, "--pairs", "1", "2"]) == 2
+    assert "2 of them are missing" in capsys.readouterr().err
+    assert command.main(call) == 0 and "record: " in capsys.readouterr().out
+    made = record.read(tmp_path / "deraining-peers.full.json")
+    kept = json.loads((tmp_path / "rain100h.directional.json").read_text())
+    values = [kept[str(n)]["ssim_rgb"] for n in range(1, 5)]
+    assert made.curves["ssim_rgb/rain100h/unh-directional"] == values
+    where = {"method": "unh-directional", "dataset": "rain100h"}
+    assert made.value(**where, metric="ssim", channel="RGB") == pytest.approx(np.mean(values))
+    assert made.value(**where, metric="seconds") * 4 < made.seconds
+    assert made.value(method="prenet", dataset="rain100l", metric="psnr") == 37.48
+    assert {r["setting"]["citation"] for r in made.select(source="published")} <= cited()
+    assert len(made.data) == 12 and made.command.endswith("input directional --record")
+    assert len(report.files_of(["prenet", "prn_r"])) == 16
+    for name in report.files_of(["prenet", "prn_r"]):
+        assert data.data_file(name).sha256
+
+
+def cited() -> set[str]:
+    """The keys of the bibliography."""
+    return set(re.findall(r"^@\w+\{(\w+),", (ROOT / "book/references.bib").read_text(), re.M))
 
 
 def test_a_network_is_loaded_for_its_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,11 +132,21 @@ def published(method: str, trained_on: str) -> Progressive:
             "correct the name",
             method,
         )
-    stem, memory, recursive = METHODS[method]
-    path = locate(f"weights/prenet/{TRAINED_ON[trained_on]}_{stem}.pth")
+    _, memory, recursive = METHODS[method]
+    path = locate(file_name(method, trained_on))
     network = Progressive(memory, recursive)
     load(network, path.read_bytes(), str(path))
     return network.eval()
+
+
+def file_name(method: str, trained_on: str) -> str:
+    """The registered name of published weights.
+
+    Example:
+        >>> file_name("prn", "rain100l")
+        'weights/prenet/Rain100L_PRN6.pth'
+    """
+    return f"weights/prenet/{TRAINED_ON[trained_on]}_{METHODS[method][0]}.pth"
 
 
 def load(network: nn.Module, content: bytes, name: str) -> None:
