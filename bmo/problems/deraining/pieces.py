@@ -1,0 +1,140 @@
+r"""The parts of the experiment that can be computed, kept and resumed on their own.
+
+Book: chapter 12. layers (synthetic rain) → guide (the free network alone, one for all methods) →
+trained (one for each method: the whole :math:`\omega`, by Algorithm 1) → measured on the tables
+and on the convergence cases. Every part is a function of the settings alone; a training that runs
+out of time leaves a checkpoint, and the next call goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import torch as safetensors
+from torch import Generator, nn
+
+from bmo import train
+from bmo.errors import TrainingError
+from bmo.files import write_atomic
+from bmo.problems.deraining import pictures
+from bmo.problems.deraining.draws import Pairs, Weather, held_out, make_layers
+from bmo.problems.deraining.measuring import converge, cost, measure_pairs, worth
+from bmo.problems.deraining.methods import RainRemover, build
+from bmo.problems.deraining.settings import Settings
+from bmo.problems.shelf import Part, Shelf
+from bmo.record import load_weights, save_weights
+
+#: What each kind of part depends on, beside what the kinds before it do.
+_LAYERS = ("profile", "layers", "layer_side", "light", "strong")
+_GUIDE = ("widths", "blocks", "features", "maps", "bfloat16", "side", "guide_batch", "heavy",
+          "borrowed", "gain", "guide_steps", "guide_rate", "warmup", "clip", "held_out")  # fmt: skip
+_TRAINED = ("kernel_side", "threshold", "share", "iterations", "back", "alpha", "s", "batch",
+            "rain_weight", "steps", "rate", "number_rate")  # fmt: skip
+_TESTED = ("side_held_out", "pairs", "cases", "crop", "depths", "table_depths")
+_KEYS = {
+    "layers": {*_LAYERS},
+    "guide": {*_LAYERS, *_GUIDE},
+    "trained": {*_LAYERS, *_GUIDE, *_TRAINED},
+}
+#: Seeds of the batches of the two trainings differ by this.
+APART = 1
+
+
+class Pieces(Shelf[Settings]):
+    """The parts, computed when first asked for and kept on the shelf."""
+
+    def relevant(self, name: str, known: dict[str, Any]) -> dict[str, Any]:
+        """The settings that a part depends on; of ``mu`` what is its own."""
+        kind = name.split(".", 1)[0]
+        keys = _KEYS.get(kind, {*_LAYERS, *_GUIDE, *_TRAINED, *_TESTED})
+        found = {key: value for key, value in known.items() if key in keys}
+        if kind not in ("layers", "guide"):
+            found["mu"] = known.get("mu") if ".bmo" in name else 0
+        return found
+
+    @cached_property
+    def pictures(self) -> pictures.Pictures:
+        """The images of the profile."""
+        return pictures.load(self.settings)
+
+    @cached_property
+    def weather(self) -> Weather:
+        """What training pairs are drawn of."""
+        started, path = time.monotonic(), self.folder / "layers.safetensors"
+        if self.kept("layers") is None:
+
+            def make() -> Part:
+                write_atomic(path, safetensors.save(make_layers(self.settings)), TrainingError)
+                return {}
+
+            self.keep("layers", started, make)
+        layers = safetensors.load_file(path)
+        return Weather(self.pictures.train, self.pictures.real, self.settings, layers)
+
+    @cached_property
+    def held_out(self) -> dict[str, Pairs]:
+        """Held-out images with synthetic rain: every choice is made on these, and on real pairs."""
+        return held_out(self.pictures.held_out, self.settings)
+
+    def fit(self, model: RainRemover, alone: bool, seed: int, folder: Path) -> list[float]:
+        """Train the guide alone, or the whole; a batch depends on the seed and the step alone."""
+        s = self.settings
+        steps, rate = (s.guide_steps, s.guide_rate) if alone else (s.steps, s.rate)
+        batch = s.guide_batch if alone else s.batch
+        plan = train.Plan(steps, rate, seed, min(s.warmup, steps // 2), clip=s.clip, every=50)
+
+        def sample(draws: Generator) -> Pairs:
+            return Pairs(*(t.to(self.device) for t in self.weather.draw(batch, draws)))
+
+        return train.train(
+            model,
+            model.guide_loss if alone else model.loss,
+            sample,
+            plan,
+            folder,
+            self.resume,
+            optimizer(model, rate, rate if alone else s.number_rate),
+            progress=self.progress,
+            label=f"{'guide' if alone else model.name} seed {seed}",
+            deadline=self.deadline,
+        )
+
+    def guide(self, seed: int) -> Part:
+        """The free network, trained alone on the reference; every method starts from it."""
+        name = f"guide.seed{seed}"
+        part = self.kept(name)
+        if part is not None:
+            return part
+        started = time.monotonic()
+        model = build("bmo", self.settings, seed).to(self.device)
+        losses = self.fit(model, True, seed, self.folder / name)
+
+        def make() -> Part:
+            path = self.folder / f"{name}.safetensors"
+            digest = save_weights(model.guide, path)
+            return {"losses": losses, "weights": digest, "held_out": self.worth(model, 0)}
+
+        return self.keep(name, started, make)
+
+    def worth(self, model: RainRemover, depth: int) -> dict[str, float]:
+        """Mean PSNR on held-out images: synthetic rain of each kind, and real pairs."""
+        sets = {k: list(zip(p.rainy, p.clean, strict=True)) for k, p in self.held_out.items()}
+        if self.pictures.real_held_out:
+            sets["real"] = self.pictures.real_held_out
+        return {kind: worth(model, pairs, depth) for kind, pairs in sets.items()}
+
+
+def optimizer(model: nn.Module, rate: float, number_rate: float) -> torch.optim.Adam:
+    """Adam with one rate for networks, and another for raw numbers and the rain kernels."""
+    numbers: list[nn.Parameter] = []
+    weights: list[nn.Parameter] = []
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            own = name.endswith(("raw", "numbers")) or name == "step.C"
+            (numbers if own else weights).append(p)
+    groups = [{"params": weights, "lr": rate}, {"params": numbers, "lr": number_rate}]
+    return torch.optim.Adam(groups)
