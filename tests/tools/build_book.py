@@ -13,6 +13,7 @@ from pathlib import Path
 import claims_table
 import deconv_table
 import methods_table
+import rain_table
 import report
 import sparse_table
 from bookfiles import HTML, ROOT
@@ -33,7 +34,7 @@ def main() -> int:
         print(f"{name}: written again from the registry, notebook 9 and the record")
     for name in sparse_table.write():
         print(f"{name}: written again from the records")
-    for name in deconv_table.write():
+    for name in [*deconv_table.write(), *rain_table.write()]:
         print(f"{name}: written again from the records")
     shutil.rmtree(ROOT / "_build", ignore_errors=True)
     code = subprocess.run(
