@@ -9,20 +9,21 @@ out of time leaves a checkpoint, and the next call goes on from there.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import torch as safetensors
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from bmo import train
 from bmo.errors import TrainingError
 from bmo.files import write_atomic
 from bmo.problems.deraining import pictures
 from bmo.problems.deraining.draws import Pairs, Weather, held_out, make_layers
-from bmo.problems.deraining.measuring import converge, cost, measure_pairs, worth
+from bmo.problems.deraining.measuring import converge, cost, measure_pair, worth
 from bmo.problems.deraining.methods import RainRemover, build
 from bmo.problems.deraining.settings import Settings
 from bmo.problems.shelf import Part, Shelf
@@ -31,10 +32,11 @@ from bmo.record import load_weights, save_weights
 #: What each kind of part depends on, beside what the kinds before it do.
 _LAYERS = ("profile", "layers", "layer_side", "light", "strong")
 _GUIDE = ("widths", "blocks", "features", "maps", "bfloat16", "side", "guide_batch", "heavy",
-          "borrowed", "gain", "guide_steps", "guide_rate", "warmup", "clip", "held_out")  # fmt: skip
+          "borrowed", "gain", "guide_steps", "guide_rate", "warmup", "clip",
+          "held_out")  # fmt: skip
 _TRAINED = ("kernel_side", "threshold", "share", "iterations", "back", "alpha", "s", "batch",
             "rain_weight", "steps", "rate", "number_rate")  # fmt: skip
-_TESTED = ("side_held_out", "pairs", "cases", "crop", "depths", "table_depths")
+_TESTED = ("side_held_out", "pairs", "cases", "crop", "depths", "case_depths")
 _KEYS = {
     "layers": {*_LAYERS},
     "guide": {*_LAYERS, *_GUIDE},
@@ -126,6 +128,83 @@ class Pieces(Shelf[Settings]):
         if self.pictures.real_held_out:
             sets["real"] = self.pictures.real_held_out
         return {kind: worth(model, pairs, depth) for kind, pairs in sets.items()}
+
+    def trained(self, method: str, seed: int) -> tuple[RainRemover, Part]:
+        """A trained method: the guide alone, then the whole by Algorithm 1."""
+        name = f"trained.{method}.seed{seed}"
+        part, model = self.kept(name), build(method, self.settings, seed).to(self.device)
+        path = self.folder / f"{name}.safetensors"
+        if part is None:
+            before, started = self.guide(seed), time.monotonic()
+            own = self.folder / f"guide.seed{seed}.safetensors"
+            model.guide.load_state_dict(load_weights(own, before["weights"]))
+            losses = self.fit(model, False, seed + APART, self.folder / name)
+            seconds = before["seconds"] + time.monotonic() - started
+
+            def make() -> Part:
+                count = sum(p.numel() for p in model.parameters())
+                return {
+                    "losses": losses,
+                    "guide_losses": before["losses"],
+                    "guide_held_out": before["held_out"],
+                    "held_out": self.worth(model, self.settings.iterations),
+                    "weights": save_weights(model.learned(), path),
+                    "parameters": count,
+                    "training_seconds": seconds,
+                }
+
+            part = self.keep(name, started, make)
+        model.take(load_weights(path, part["weights"]))
+        return model, part
+
+    def result(self, noise: str, method: str, seed: int) -> Part:
+        """One trained method, measured on the test pairs."""
+        name = f"tables.{method}.seed{seed}"
+        part = self.kept(name)
+        if part is None:
+            (model, about), started = self.trained(method, seed), time.monotonic()
+            own = {k: v for k, v in about.items() if k not in ("settings", "seconds")}
+            part = self.keep(name, started, lambda: {**own, **self.tables(model)})
+        return part
+
+    def tables(self, model: RainRemover) -> Part:
+        """Every test pair at the depths of the tables: set → number → metric → values."""
+        s = self.settings
+        sets: dict[str, dict[str, Any]] = {}
+        for dataset, number, rainy, clean in pictures.test_pairs(s):
+            found = measure_pair(model, rainy, clean, s.depths)
+            sets.setdefault(dataset, {})[str(number)] = found
+        every = [one["psnr_y"] for found in sets.values() for one in found.values()]
+        means = [sum(values) / len(every) for values in zip(*every, strict=True)]
+        return {"sets": sets, "psnr": means, "cost": cost(model, rainy)}
+
+    def converged(self, method: str, seed: int) -> Part:
+        """PSNR and residual far past the trained depth, on crops of test images."""
+        name = f"cases.{method}.seed{seed}"
+        part = self.kept(name)
+        if part is None:
+            (model, _), started = self.trained(method, seed), time.monotonic()
+            part = self.keep(name, started, lambda: {"cases": self.cases(model)})
+        return part
+
+    def cases(self, model: RainRemover) -> dict[str, dict[str, Any]]:
+        """Set → number of the pair → its run."""
+        s = self.settings
+        chosen = replace(s, pairs=s.cases)
+        sets: dict[str, list[tuple[int, Tensor, Tensor]]] = {}
+        for dataset, number, rainy, clean in pictures.test_pairs(chosen):
+            sets.setdefault(dataset, []).append((number, rainy, clean))
+        return {
+            dataset: {
+                str(number): run
+                for (number, *_), run in zip(
+                    found,
+                    converge(model, [p[1:] for p in found], s.crop, s.case_depths),
+                    strict=True,
+                )
+            }
+            for dataset, found in sets.items()
+        }
 
 
 def optimizer(model: nn.Module, rate: float, number_rate: float) -> torch.optim.Adam:

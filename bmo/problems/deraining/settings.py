@@ -65,8 +65,8 @@ class Settings:
         pairs: Numbers of the test pairs of each set.
         cases: Numbers of the test pairs of the convergence test, of each set.
         crop: Side of the crops of the convergence test.
-        depths: Steps of T of the convergence test.
-        table_depths: Steps of T in the tables.
+        depths: Steps of T in the tables.
+        case_depths: Steps of T of the convergence test.
     """
 
     profile: str
@@ -81,8 +81,8 @@ class Settings:
     threshold: float = 0.02
     share: float = 0.05
     bfloat16: bool = True
-    iterations: int = 12
-    back: int = 6
+    iterations: int = 8
+    back: int = 4
     alpha: float = 0.9
     mu: float = 0.05
     s: float = 1.0
@@ -113,8 +113,8 @@ class Settings:
     pairs: tuple[int, ...] = tuple(range(1, 101))
     cases: tuple[int, ...] = tuple(range(5, 101, 10))
     crop: int = 128
-    depths: tuple[int, ...] = (0, 1, 2, 4, 8, 12, 16, 32, 64, 128, 256, 512, 1000)
-    table_depths: tuple[int, ...] = (0, 12)
+    depths: tuple[int, ...] = (0, 8)
+    case_depths: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
         """The seeds of a method: all of them."""
@@ -170,8 +170,8 @@ PAGE = replace(
     pairs=(1,),
     cases=(1,),
     crop=96,
-    depths=(0, 1, 2, 4, 6, 12, 25, 50, 100, 200),
-    table_depths=(0, 6),
+    depths=(0, 6),
+    case_depths=(0, 1, 2, 4, 6, 12, 25, 50, 100, 200),
 )
 
 
@@ -183,7 +183,7 @@ def settings_of(profile: str) -> Settings:
 
     Example:
         >>> settings_of("small").iterations
-        12
+        8
     """
     found = {"page": PAGE, "small": SMALL, "full": FULL}.get(profile)
     if found is None:
