@@ -48,8 +48,8 @@ def found(name: str, root: Path = ROOT) -> Record | None:
 
 
 def depth_of(ours: Record) -> int:
-    """Return the depth of the table: the largest of those that were measured on every pair."""
-    return int(max(ours.settings["table_depths"]))
+    """Return the depth of the table: the largest one measured on every pair."""
+    return int(max(ours.settings["depths"]))
 
 
 def shown(record: Record, method: str, cell: tuple[str, str], **where: Any) -> str:
