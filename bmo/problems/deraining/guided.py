@@ -24,6 +24,8 @@ from bmo.problems.deraining.step import Prepared, RainStep
 #: Side of the pieces that the free network and the step on the background work on.
 STRIDE = 2
 COLOURS = 3
+#: Axes that are reversed in each mirror image.
+MIRRORS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
 #: Size of a threshold and of a bias on the scale of the image, where their raw values are 1.
 UNIT = 0.05
 
@@ -92,6 +94,22 @@ class Guide(nn.Module):
 
         return Told(rainy - whole(reference), whole(gain), whole(attention), parts)
 
+    def mirrored(self, rainy: Tensor) -> Told:
+        """The mean over four mirror images of the observation, each mirrored back.
+
+        Rain that is mirrored is rain. The parts, which belong to pieces, are those of the
+        observation as it is: a mirror image of odd size has other pieces.
+        """
+        each = self(torch.cat([rainy.flip(axes) if axes else rainy for axes in MIRRORS]))
+        count = len(rainy)
+
+        def mean(x: Tensor) -> Tensor:
+            views = zip(x.split(count), MIRRORS, strict=True)
+            return torch.stack([v.flip(axes) if axes else v for v, axes in views]).mean(0)
+
+        told = [mean(x) for x in (each.reference, each.gain, each.attention)]
+        return Told(*told, each.parts[:count])
+
 
 class Pull(Preparing):
     r""":math:`N_B`: one step towards the reference background, nonexpansive for every weight.
@@ -127,7 +145,7 @@ class Pull(Preparing):
         self.certified = "by construction" if certified else "none"
         self.features, self.reach, self.grid = features, kernel // 2, grid
         pieces = COLOURS * STRIDE**2
-        self.filters = nn.Parameter(0.05 * torch.randn(features, pieces, kernel, kernel))
+        self.filters = nn.Parameter(0.02 * torch.randn(features, pieces, kernel, kernel))
         with torch.no_grad():
             nn.init.dirac_(self.filters[:pieces])
         start = torch.tensor([3.0, 0.0, 0.0])  # thresholds, masks, biases

@@ -95,7 +95,7 @@ class RainRemover(nn.Module):
 
     def open(self, rainy: Tensor) -> tuple[Tensor, GKM]:
         """The start and T for observations (B, 3, H, W); no clean image is asked for."""
-        told = self.guide(rainy)
+        told = self.guide.mirrored(rainy)
         D = Derainer(
             self.step.bind(b=rainy, w=told.attention),
             self.pull.bind(reference=told.reference, parts=told.parts),
