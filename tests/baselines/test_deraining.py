@@ -189,6 +189,7 @@ def test_record_of_every_pair(
     assert {r["setting"]["citation"] for r in made.select(source="published")} <= cited()
     assert len(made.data) == 12 and made.command.endswith("input directional --record")
     assert len(report.files_of(["prenet", "prn_r"])) == 16
+    assert report.files_of(["prenet-cut"]) == report.files_of(["prenet"])
     for name in report.files_of(["prenet", "prn_r"]):
         assert data.data_file(name).sha256
 
@@ -202,7 +203,12 @@ def test_a_network_is_loaded_for_its_set(monkeypatch: pytest.MonkeyPatch) -> Non
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr(command, "published", lambda *names: asked.append(names))
     command.restorer("prn_r", "rain100h")
-    assert asked == [("prn_r", "rain100h")]
+    command.restorer("prenet-cut", "rain100l")
+    assert asked == [("prn_r", "rain100h"), ("prenet", "rain100l")]
+    image = torch.rand(3, 8, 8)
+    lost = image - progressive.cut(lambda x: x)(image)
+    assert 0 <= float(lost.min()) and float(lost.max()) < 1 / 255
+    assert float(lost.mean()) == pytest.approx(0.5 / 255, rel=0.2)
 
 
 def test_directional_solves_its_convex_problem() -> None:

@@ -15,15 +15,17 @@ from pathlib import Path
 from bmo.baselines.deraining.directional import CHOSEN, directional
 from bmo.baselines.deraining.measuring import KEYS, Restorer, mean, measure_set
 from bmo.baselines.deraining.pairs import COUNT, DATASETS
-from bmo.baselines.deraining.progressive import METHODS, published
+from bmo.baselines.deraining.progressive import CUT, METHODS, cut, published
 from bmo.baselines.deraining.report import save
 from bmo.errors import BMOError
 
-CHOICES = ("input", "directional", *METHODS)
+CHOICES = ("input", "directional", *METHODS, *CUT)
 
 
 def restorer(method: str, dataset: str) -> Restorer:
     """The method by its name; a network has the weights that were trained for the set."""
+    if method in CUT:
+        return cut(published(CUT[method], dataset))
     if method == "input":
         return lambda rainy: rainy
     if method == "directional":

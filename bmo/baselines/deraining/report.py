@@ -14,13 +14,17 @@ from bmo import data
 from bmo.baselines.deraining.directional import CHOSEN
 from bmo.baselines.deraining.measuring import KEYS, read
 from bmo.baselines.deraining.pairs import COUNT, DATASETS, names
-from bmo.baselines.deraining.progressive import METHODS, file_name
+from bmo.baselines.deraining.progressive import CUT, METHODS, file_name
 from bmo.errors import DataError
 from bmo.record import Record, provenance_now, row, write
 
 EXPERIMENT = "deraining-peers"
 #: Method of the command → its name in the record, with the class in front.
-ROWS = {"input": "input", "directional": "unh-directional", **{m: f"ena-{m}" for m in METHODS}}
+ROWS = {
+    "input": "input",
+    "directional": "unh-directional",
+    **{m: f"ena-{m}" for m in (*METHODS, *CUT)},
+}
 CHANNELS = {"y": "Y", "rgb": "RGB"}
 #: What a method of a published row was trained on: the pairs of each set, one mix for all, no pair.
 OWN, MIX, NONE = "own pairs", "one mix", "no pairs"
@@ -101,7 +105,8 @@ def curves_of(results: Results) -> dict[str, list[float]]:
 def files_of(methods: Sequence[str]) -> list[str]:
     """Every file of the run."""
     images = [name for d in DATASETS for n in range(1, COUNT + 1) for name in names(d, n)]
-    weights = [file_name(m, d) for m in methods if m in METHODS for d in DATASETS]
+    networks = [m for m in (CUT.get(method, method) for method in methods) if m in METHODS]
+    weights = [file_name(m, d) for m in networks for d in DATASETS]
     return list(dict.fromkeys([*images, *weights]))
 
 
