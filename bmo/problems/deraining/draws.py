@@ -57,10 +57,12 @@ class RainBank:
         for k, layer in enumerate(layers):
             if min(layer.shape) < side:
                 continue
-            known = torch.ones(layer.shape) if masks is None else masks[k].float()
-            whole = functional.avg_pool2d(known[None, None], side, stride=1)[0, 0] >= WHOLE
-            if bool(whole.any()):
-                found.append((layer, whole.nonzero()))
+            free = torch.ones([length - side + 1 for length in layer.shape], dtype=torch.bool)
+            if masks is not None:
+                known = functional.avg_pool2d(masks[k].float()[None, None], side, stride=1)
+                free = known[0, 0] >= WHOLE
+            if bool(free.any()):
+                found.append((layer, free.nonzero()))
         if not found:
             raise DataError(
                 f"a rain layer that is known on {side}x{side} pixels",

@@ -71,7 +71,7 @@ class Guide(nn.Module):
         bfloat16: bool = False,
     ) -> None:
         super().__init__()
-        self.bfloat16 = bfloat16
+        self.coarse = bfloat16
         fine = STRIDE**2
         self.sizes = [COLOURS * fine, maps * fine, fine, 3 * features]
         self.body = UBody(COLOURS * fine, sum(self.sizes), widths, blocks)
@@ -83,7 +83,7 @@ class Guide(nn.Module):
 
     def forward(self, rainy: Tensor) -> Told:
         pieces = to_pieces(rainy, STRIDE).contiguous(memory_format=torch.channels_last)
-        low = self.bfloat16 and torch.is_grad_enabled()
+        low = self.coarse and torch.is_grad_enabled()
         with torch.autocast(rainy.device.type, torch.bfloat16, enabled=low):
             out = self.body(pieces)
         reference, gain, attention, parts = out.to(rainy.dtype).split(self.sizes, 1)
@@ -107,8 +107,8 @@ class Guide(nn.Module):
             views = zip(x.split(count), MIRRORS, strict=True)
             return torch.stack([v.flip(axes) if axes else v for v, axes in views]).mean(0)
 
-        told = [mean(x) for x in (each.reference, each.gain, each.attention)]
-        return Told(*told, each.parts[:count])
+        told = Told(mean(each.reference), mean(each.gain), mean(each.attention), each.parts)
+        return told._replace(parts=each.parts[:count])
 
 
 class Pull(Preparing):

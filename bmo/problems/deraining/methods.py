@@ -112,7 +112,7 @@ class RainRemover(nn.Module):
         u, T = self.open(rainy)
         start, s = u, self.settings
         kind, steps = (AnchoredInner, s.s) if self.anchored else (Inner, schedule(s.s))
-        inner = kind(T, self.mu, steps)  # type: ignore[arg-type]
+        inner = kind(T, self.mu, steps)
         upper = Distance(clean, rainy, self.step.C, s.rain_weight)
         sizes = inner.sizes(s.iterations)
         ahead = max(len(sizes) - s.back, 0)

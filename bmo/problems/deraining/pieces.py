@@ -87,7 +87,7 @@ class Pieces(Shelf[Settings]):
         s = self.settings
         steps, rate = (s.guide_steps, s.guide_rate) if alone else (s.steps, s.rate)
         batch = s.guide_batch if alone else s.batch
-        plan = train.Plan(steps, rate, seed, min(s.warmup, steps // 2), clip=s.clip, every=50)
+        plan = train.Plan(steps, rate, seed, min(s.warmup, steps // 10), clip=s.clip, every=50)
 
         def sample(draws: Generator) -> Pairs:
             return Pairs(*(t.to(self.device) for t in self.weather.draw(batch, draws)))
@@ -208,12 +208,11 @@ class Pieces(Shelf[Settings]):
 
 
 def optimizer(model: nn.Module, rate: float, number_rate: float) -> torch.optim.Adam:
-    """Adam with one rate for networks, and another for raw numbers and the rain kernels."""
+    """Adam with one rate for networks, and another for raw numbers, which have the size of one."""
     numbers: list[nn.Parameter] = []
     weights: list[nn.Parameter] = []
     for name, p in model.named_parameters():
         if p.requires_grad:
-            own = name.endswith(("raw", "numbers")) or name == "step.C"
-            (numbers if own else weights).append(p)
+            (numbers if name.endswith(("raw", "numbers")) else weights).append(p)
     groups = [{"params": weights, "lr": rate}, {"params": numbers, "lr": number_rate}]
     return torch.optim.Adam(groups)

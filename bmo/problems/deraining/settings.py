@@ -57,8 +57,8 @@ class Settings:
         steps: Steps of Adam of hyper-training.
         guide_rate: Learning rate of the free network alone.
         rate: Learning rate of hyper-training.
-        number_rate: The same for raw numbers (weights, thresholds) and the rain kernels.
-        warmup: Steps of linear rise of the learning rate.
+        number_rate: The same for raw numbers (weights, thresholds).
+        warmup: Steps of linear rise of the learning rate, a tenth of all at most.
         clip: Largest norm of the gradient.
         held_out: Training images kept apart for every choice.
         side_held_out: Side of their middle parts.
@@ -141,7 +141,7 @@ SMALL = Settings(
     batch=4,
     layers=200,
     guide_steps=19_000,
-    steps=500,
+    steps=400,
 )
 #: One minute on one core, on pictures inside scikit-image's wheel.
 PAGE = replace(
