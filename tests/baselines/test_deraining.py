@@ -186,12 +186,30 @@ def test_record_of_every_pair(
     assert made.value(**where, metric="ssim", channel="RGB") == pytest.approx(np.mean(values))
     assert made.value(**where, metric="seconds") * 4 < made.seconds
     assert made.value(method="prenet", dataset="rain100l", metric="psnr") == 37.48
+    assert not made.select(metric="psnr lost by cutting")
     assert {r["setting"]["citation"] for r in made.select(source="published")} <= cited()
     assert len(made.data) == 12 and made.command.endswith("input directional --record")
     assert len(report.files_of(["prenet", "prn_r"])) == 16
-    assert report.files_of(["prenet-cut"]) == report.files_of(["prenet"])
     for name in report.files_of(["prenet", "prn_r"]):
         assert data.data_file(name).sha256
+
+
+def test_what_cutting_loses(tmp_path: Path, little: list[int]) -> None:
+    """The row is the mean loss over the pairs that were tried, and says how many."""
+    half = 0.5 / 255
+    for name, shift, pairs in (("prenet", half, (1, 2, 3)), ("prenet-cut", 3 * half, (1, 3))):
+        measuring.measure_set(
+            lambda x, by=shift: x - 0.1 + by, "rain100l", pairs, tmp_path / f"rain100l.{name}.json"
+        )
+    results = {("prenet", "rain100l"): measuring.read(tmp_path / "rain100l.prenet.json")}
+    rows = report.lost_by_cutting(tmp_path, results)
+    (lost,) = [
+        r for r in rows if r["metric"].startswith("psnr") and r["setting"]["channel"] == "RGB"
+    ]
+    other = measuring.read(tmp_path / "rain100l.prenet-cut.json")
+    expected = [results["prenet", "rain100l"][n]["psnr_rgb"] - other[n]["psnr_rgb"] for n in (1, 3)]
+    assert lost["value"] == pytest.approx(np.mean(expected)) and lost["n"] == 2
+    assert lost["method"] == "ena-prenet" and len(rows) == 4
 
 
 def cited() -> set[str]:

@@ -14,7 +14,7 @@ from bmo import data
 from bmo.baselines.deraining.directional import CHOSEN
 from bmo.baselines.deraining.measuring import KEYS, read
 from bmo.baselines.deraining.pairs import COUNT, DATASETS, names
-from bmo.baselines.deraining.progressive import CUT, METHODS, file_name
+from bmo.baselines.deraining.progressive import METHODS, file_name
 from bmo.errors import DataError
 from bmo.record import Record, provenance_now, row, write
 
@@ -23,7 +23,7 @@ EXPERIMENT = "deraining-peers"
 ROWS = {
     "input": "input",
     "directional": "unh-directional",
-    **{m: f"ena-{m}" for m in (*METHODS, *CUT)},
+    **{m: f"ena-{m}" for m in METHODS},
 }
 CHANNELS = {"y": "Y", "rgb": "RGB"}
 #: What a method of a published row was trained on: the pairs of each set, one mix for all, no pair.
@@ -68,6 +68,22 @@ def collect(folder: Path, methods: Sequence[str]) -> Results:
     return results
 
 
+def lost_by_cutting(folder: Path, results: Results) -> list[dict[str, Any]]:
+    """What a network loses when its images are cut to 8 bits, on the pairs where that was tried.
+
+    The row's count says how many pairs these are.
+    """
+    rows = []
+    for (method, dataset), found in results.items():
+        tried = read(folder / f"{dataset}.{method}-cut.json") if method in METHODS else {}
+        for key in KEYS if tried else ():
+            metric, _, channel = key.partition("_")
+            lost = [found[n][key] - tried[n][key] for n in sorted(tried)]
+            setting = {"dataset": dataset, "channel": CHANNELS[channel]}
+            rows.append(row(ROWS[method], setting, f"{metric} lost by cutting", lost))
+    return rows
+
+
 def rows_of(results: Results) -> list[dict[str, Any]]:
     """Mean and deviation over the pairs; seconds a pair; then the published figures."""
     rows = []
@@ -105,8 +121,7 @@ def curves_of(results: Results) -> dict[str, list[float]]:
 def files_of(methods: Sequence[str]) -> list[str]:
     """Every file of the run."""
     images = [name for d in DATASETS for n in range(1, COUNT + 1) for name in names(d, n)]
-    networks = [m for m in (CUT.get(method, method) for method in methods) if m in METHODS]
-    weights = [file_name(m, d) for m in networks for d in DATASETS]
+    weights = [file_name(m, d) for m in methods if m in METHODS for d in DATASETS]
     return list(dict.fromkeys([*images, *weights]))
 
 
@@ -131,7 +146,7 @@ def save(folder: Path, methods: Sequence[str]) -> Path:
         seeds=[],
         data=data.hashes(files_of(methods)),
         seconds=sum(v["seconds"] for found in results.values() for v in found.values()),
-        rows=rows_of(results),
+        rows=rows_of(results) + lost_by_cutting(folder, results),
         curves=curves_of(results),
     )
     return write(record, folder)
