@@ -17,6 +17,8 @@ from bmo.metric import Metric, require_same_kind
 from bmo.operators.base import Operator
 from bmo.result import Result, Status
 
+__all__ = ["GKM"]
+
 Observers = Mapping[str, Callable[[Tensor], Tensor]]
 
 
@@ -51,7 +53,7 @@ class GKM(nn.Module):
 
     Args:
         operator: :math:`D`, nonexpansive in ``operator.metric``.
-        alpha: The relaxation in (0, 1).
+        alpha: :math:`\alpha \in (0, 1)`, the relaxation.
         check: Refuse :math:`\alpha` outside (0, 1). ``False`` exists to show what then happens.
 
     Raises:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from bmo.errors import DomainError
 
+__all__ = ["Interval", "Positive"]
+
 
 def _as_float(value: float | Tensor) -> Tensor:
     tensor = torch.as_tensor(value).detach().clone()

@@ -5,8 +5,10 @@ colours are from the Okabe-Ito set, which colour-blind readers tell apart; the
 line styles differ as well, so a black-and-white print keeps its meaning.
 
 Figures are drawn on opaque white, because a black bound on a transparent
-background disappears in a dark theme. They are small in inches and dense in
-dots: scaled down to a phone of 400 pixels, the letters stay readable.
+background disappears on a dark page. The book's dark theme turns charts over
+(black becomes white, each colour keeps its hue) and leaves photographs as they
+are: see ``book/_static/book.css``. Figures are small in inches and dense in dots:
+scaled down to a phone of 400 pixels, the letters stay readable.
 """
 
 from __future__ import annotations

@@ -18,6 +18,18 @@ from bmo.metric import Diagonal, Metric, Scaled, exact
 from bmo.parameters import Positive
 from bmo.sets import Set
 
+__all__ = [
+    "L1",
+    "Conjugate",
+    "GroupL1",
+    "Indicator",
+    "NonnegativeL1",
+    "Prox",
+    "SquaredL2",
+    "Zero",
+    "soft",
+]
+
 
 def soft(u: Tensor, threshold: Tensor | float) -> Tensor:
     r"""Soft thresholding, :math:`\mathrm{sign}(u)\max(|u| - \theta, 0)`, entry by entry.
@@ -48,6 +60,8 @@ class Prox(nn.Module, ABC):
     r"""A convex function :math:`g`; calling it computes :math:`\mathrm{prox}^H_g(u)`.
 
     Subclasses give ``value(u)`` (one number for each point) and ``forward(u, metric)``.
+
+    An example: :class:`bmo.prox.L1`.
     """
 
     @abstractmethod

@@ -10,7 +10,13 @@ from torch import Tensor
 
 
 class Status(StrEnum):
-    """How an iteration ended."""
+    """How an iteration ended.
+
+    Example:
+        >>> from bmo import Status
+        >>> Status.CONVERGED.value
+        'converged: the residual reached the tolerance'
+    """
 
     CONVERGED = "converged: the residual reached the tolerance"
     FINISHED = "finished: the asked number of steps was done"

@@ -11,11 +11,16 @@ from collections.abc import Callable, Sequence
 
 from bmo.errors import ScheduleError
 
+__all__ = ["PowerSchedule", "Schedule", "as_steps", "schedule"]
+
 Schedule = Callable[[int], float]
 
 
 class PowerSchedule:
-    r""":math:`s_k = s/(k+1)^p`, :math:`k = 1, 2, \dots`; made by :func:`schedule`."""
+    r""":math:`s_k = s/(k+1)^p`, :math:`k = 1, 2, \dots`; made by :func:`schedule`.
+
+    An example: :func:`bmo.schedule`.
+    """
 
     def __init__(self, s: float, p: float) -> None:
         self.s, self.p = s, p
@@ -31,8 +36,8 @@ def schedule(s: float, p: float = 1.0) -> PowerSchedule:
     r""":math:`s_k = s/(k+1)^p`.
 
     Args:
-        s: Scale > 0 (the first step is :math:`s/2^p`).
-        p: Exponent in [0, 1]; 0 is a constant step, which leaves a bias of order s.
+        s: :math:`s > 0`, the scale (the first step is :math:`s/2^p`).
+        p: :math:`p \in [0, 1]`, the exponent; 0 is a constant step, which leaves a bias of order s.
 
     Raises:
         ScheduleError: ``s`` is not finite and positive, or ``p`` is outside [0, 1].

@@ -21,6 +21,8 @@ from bmo.hypergradient import HyperResult, Parameters, hypergradient, named_para
 from bmo.inner import Inner, Upper, upper_values
 from bmo.sets import Set
 
+__all__ = ["Solution", "solve"]
+
 Start = Tensor | Callable[[], Tensor]
 Projection = Set | Callable[[Tensor], Tensor]
 
@@ -37,6 +39,16 @@ class Solution:
         residuals: :math:`\|u^K - T(u^K)\|_H`, the largest of the batch, at each :math:`\omega^t`;
             shape (T + 1,).
         trace: Every :math:`\omega^t` by name, shape (T + 1, ...), if ``keep`` was set.
+
+    Example:
+        >>> import bmo
+        >>> from bmo.problems import toy
+        >>> from bmo.solve import solve
+        >>> problem = toy.singleton_failure()
+        >>> inner = bmo.Inner(problem.training(), 0.5, bmo.schedule(0.5, p=0.5), problem.domain)
+        >>> found = solve(inner, problem.start, problem.upper, iterations=20, outer=3, gamma=0.5)
+        >>> found.values.shape, found.gradient_norms.shape
+        (torch.Size([4]), torch.Size([3]))
     """
 
     omega: dict[str, Tensor]
@@ -68,7 +80,7 @@ def solve(
         upper: :math:`\ell(u; \omega)`, one value for each point.
         iterations: :math:`K`, inner steps.
         outer: :math:`T \ge 0`, outer steps.
-        gamma: Length :math:`\gamma > 0` of the plain step of the listing ...
+        gamma: :math:`\gamma > 0`, the length of the plain step of the listing ...
         optimizer: ... or any torch optimizer instead, built on the same parameters.
         projection: :math:`\mathrm{Proj}_\Omega`, a set or a function for each parameter, by (the
             end of) its name; parameters without one are free.

@@ -25,6 +25,8 @@ from bmo import parallel
 from bmo.checkpoint import load_checkpoint, save_checkpoint
 from bmo.errors import DomainError, TrainingError
 
+__all__ = ["OutOfTime", "Plan", "train"]
+
 CHECKPOINT = "checkpoint.pt"
 #: What a step requires; a search over learning rates may go on without a rate that breaks it.
 FINITE = "a finite loss and gradient"

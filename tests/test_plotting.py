@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -27,15 +29,36 @@ PROTANOPIA = np.array(
 )
 
 
-def linear(name: str) -> np.ndarray:
+# The book's dark theme: the filter on its charts, and the grey of its page.
+CSS = Path(__file__).parents[1] / "book/_static/book.css"
+PAGE = 0x12 / 255
+# Filter Effects Module Level 1: hue-rotate by 180 degrees, on coded RGB.
+HUE_TURNED = np.array(
+    [[-0.574, 1.430, 0.144], [0.426, 0.430, 0.144], [0.426, 1.430, -0.856]], dtype=float
+)
+
+
+def on_dark(value: np.ndarray) -> np.ndarray:
+    """A colour as the dark theme shows it: the filter of the style sheet, then the page."""
+    (found,) = re.findall(
+        r"filter: invert\(1\) hue-rotate\(180deg\) brightness\(([\d.]+)\); "
+        r"mix-blend-mode: screen;",
+        CSS.read_text(),
+    )
+    turned = np.clip(float(found) * np.clip(HUE_TURNED @ (1 - value), 0, 1), 0, 1)
+    return 1 - (1 - turned) * (1 - PAGE)
+
+
+def linear(name: str, dark: bool = False) -> np.ndarray:
     """Linear RGB of a role's colour."""
     value = np.array(to_rgb(color(name)))
+    value = on_dark(value) if dark else value
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
-def seen(name: str, loss: np.ndarray) -> np.ndarray:
+def seen(name: str, loss: np.ndarray, dark: bool = False) -> np.ndarray:
     """A role's colour in CIELAB as an eye with this loss sees it."""
-    value = np.clip(loss @ linear(name), 0, 1)
+    value = np.clip(loss @ linear(name, dark), 0, 1)
     coded = np.where(value <= 0.0031308, 12.92 * value, 1.055 * value ** (1 / 2.4) - 0.055)
     return rgb2lab(coded[None, None])[0, 0]
 
@@ -47,10 +70,25 @@ def test_every_line_stands_out_from_white(name: str) -> None:
     assert 1.05 / (luminance + 0.05) >= 3
 
 
+@pytest.mark.parametrize("name", ROLES)
+def test_every_line_stands_out_from_the_dark_page(name: str) -> None:
+    """The same contrast on the dark theme, where the style sheet turns charts over."""
+    luminance = linear(name, dark=True) @ np.array([0.2126, 0.7152, 0.0722])
+    page = ((PAGE + 0.055) / 1.055) ** 2.4
+    assert (luminance + 0.05) / (page + 0.05) >= 3
+
+
+def test_the_dark_theme_turns_white_paper_into_the_page() -> None:
+    assert on_dark(np.ones(3)) == pytest.approx(PAGE * np.ones(3), abs=1e-12)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("loss", [np.eye(3), DEUTERANOPIA, PROTANOPIA])
-def test_training_hyper_training_and_bound_differ_for_every_eye(loss: np.ndarray) -> None:
+def test_training_hyper_training_and_bound_differ_for_every_eye(
+    loss: np.ndarray, dark: bool
+) -> None:
     for first, second in itertools.combinations(["training", "hyper", "bound"], 2):
-        assert np.linalg.norm(seen(first, loss) - seen(second, loss)) > 20
+        assert np.linalg.norm(seen(first, loss, dark) - seen(second, loss, dark)) > 20
 
 
 def test_roles_that_share_a_figure_differ_in_more_than_colour() -> None:

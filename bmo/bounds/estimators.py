@@ -84,7 +84,7 @@ def neumann(m: int, rho: float, sensitivity: float, variation: float, distance: 
 
 
 def cg_factor(m: int, rho: float) -> float:
-    r""":math:`2\kappa^m/(1+\kappa^{2m})` with :math:`\kappa = \rho/(1+\sqrt{1-\rho^2})`.
+    r""":math:`2\zeta^m/(1+\zeta^{2m})` with :math:`\zeta = \rho/(1+\sqrt{1-\rho^2})`.
 
     The energy error of conjugate gradients after m steps, relative to the start at 0, for
     eigenvalues of :math:`I-\partial_uT` in :math:`[1-\rho, 1+\rho]`, self-adjoint in H.
@@ -104,8 +104,8 @@ def cg_factor(m: int, rho: float) -> float:
         0.6
     """
     require_half_open("rho", rho, 0.0, 1.0)
-    kappa = rho / (1 + math.sqrt(1 - rho**2))
-    return float(2 * kappa ** require_count("m", m) / (1 + kappa ** (2 * m)))
+    zeta = rho / (1 + math.sqrt(1 - rho**2))
+    return float(2 * zeta ** require_count("m", m) / (1 + zeta ** (2 * m)))
 
 
 def conjugate_gradient(m: int, rho: float, slope: float, jump: float) -> float:

@@ -38,6 +38,13 @@ def load_image(file: str, dtype: torch.dtype = torch.float64) -> Tensor:
 
     Raises:
         DataError: The file is missing, altered or not an 8-bit image.
+
+    Example:
+        >>> from bmo.data import load_image
+        >>> load_image("set14/nobody.png")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        bmo.errors.DataError: required: a file that the registry knows; got: ...
     """
     return decode(locate(file), dtype)
 
@@ -85,6 +92,13 @@ def images(group: str, dtype: torch.dtype = torch.float64) -> Iterator[tuple[str
 
     Raises:
         DataError: No such set; or a file is missing, altered or not an image.
+
+    Example:
+        >>> from bmo.data import images
+        >>> next(images("nowhere"))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        bmo.errors.DataError: required: one of the sets set3c, ...; got: 'nowhere'; ...
     """
     for file in files(group):
         yield file, load_image(file, dtype)
@@ -122,6 +136,8 @@ def kernels() -> list[Tensor]:
 
     Raises:
         DataError: The package h5py is not installed, or the file is missing or altered.
+
+    An example: :func:`bmo.data.locate`.
     """
     path = locate("levin09/Levin09.mat")
     try:

@@ -33,6 +33,8 @@ class DataFile:
         sha256: Digest of its bytes.
         bytes: Its size.
         licence: The licence that its repository states, or ``"none stated"``.
+
+    An example: :func:`bmo.data.data_file`.
     """
 
     set: str
@@ -163,6 +165,8 @@ def fetch(entry: DataFile, **options: Any) -> Path:
 
     Raises:
         DataError: Altered or truncated file; or not here and not to be had.
+
+    An example: :func:`bmo.data.locate`.
     """
     for folder in _folders():
         path = folder / entry.file

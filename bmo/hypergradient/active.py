@@ -1,7 +1,7 @@
 r"""The implicit hypergradient of the lasso family: dense solves on the support of each signal.
 
-Book: chapter 9. With the derivative :math:`\partial_uD = M(I - P^{-1}Q)`, :math:`M` the diagonal
-0-1 matrix of the active entries S, only :math:`y = M\lambda` reaches the parameters, and
+Book: chapter 9. With the derivative :math:`\partial_uD = E(I - P^{-1}Q)`, :math:`E` the diagonal
+0-1 matrix of the active entries S, only :math:`y = E\lambda` reaches the parameters, and
 
 .. math:: Q_{SS}^\top\,(P^{-1}y)_S = g_S/\alpha
 

@@ -26,6 +26,12 @@ class Estimate(NamedTuple):
         adjoint_residual: What the estimator left out of the adjoint equation, relative to
             :math:`\nabla_u\ell`, shape = batch shape; 0 where nothing is left out.
         solved: Whether the adjoint equation was solved as accurately as was asked.
+
+    Example:
+        >>> import torch
+        >>> from bmo.hypergradient import Estimate
+        >>> Estimate(torch.zeros(1), torch.tensor(0.5), ()).solved
+        True
     """
 
     u: Tensor
@@ -113,13 +119,24 @@ def validity(method: str) -> str:
 
     Raises:
         DomainError: No estimator of that name.
+
+    Example:
+        >>> from bmo.hypergradient import validity
+        >>> validity("reverse").split(":")[0]
+        'exact for the K steps that were taken'
     """
     require_method(method)
     return VALIDITY[method]
 
 
 def require_method(method: str | Estimator) -> Estimator:
-    """The estimator of that name, or an error that lists those there are."""
+    """The estimator of that name, or an error that lists those there are.
+
+    Example:
+        >>> from bmo.hypergradient import require_method
+        >>> require_method("neumann").terms
+        20
+    """
     if not isinstance(method, str):
         return method
     if method not in METHODS:

@@ -22,7 +22,10 @@ Parameters = Mapping[str, Tensor] | Iterable[Tensor] | None
 
 
 class AdjointWarning(UserWarning):
-    """The adjoint equation was not solved as accurately as was asked."""
+    """The adjoint equation was not solved as accurately as was asked.
+
+    An example: :func:`bmo.hypergradient.hypergradient`.
+    """
 
 
 def hypergradient(
@@ -105,6 +108,15 @@ def named_parameters(inner: Inner, upper: Upper, parameters: Parameters) -> dict
 
     Raises:
         TrainingError: None of them requires gradients, or one that was asked for does not.
+
+    Example:
+        >>> import bmo
+        >>> from bmo.hypergradient import named_parameters
+        >>> from bmo.problems import toy
+        >>> problem = toy.quadratic(2)
+        >>> inner = bmo.Inner(problem.training(0.9), mu=0.0)
+        >>> list(named_parameters(inner, problem.upper, None))
+        ['training_map.operator.omega']
     """
     known = dict(inner.named_parameters())
     if isinstance(upper, nn.Module):

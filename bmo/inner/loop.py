@@ -32,8 +32,8 @@ class Inner(nn.Module):
     r"""The aggregated inner loop :math:`u^0 \mapsto u^K(\omega)` of Algorithm 1.
 
     Args:
-        training: The map :math:`T` (a :class:`~bmo.gkm.GKM`).
-        mu: Weight of the upper step in [0, 1); 0 is plain training.
+        training: :math:`T`, the training map (a :class:`~bmo.gkm.GKM`).
+        mu: :math:`\mu \in [0, 1)`, the weight of the upper step; 0 is plain training.
         steps: :math:`s_k`: a schedule, a sequence, or one number.
         domain: :math:`U` (all of space by default).
         upper_lipschitz: :math:`L_\ell`, if known: then it is checked that

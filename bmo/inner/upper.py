@@ -14,7 +14,13 @@ Upper = Callable[[Tensor], Tensor]
 
 
 def require_mu(mu: float) -> float:
-    r"""Refuse :math:`\mu` outside [0, 1)."""
+    r"""Refuse :math:`\mu` outside [0, 1).
+
+    Example:
+        >>> from bmo.inner import require_mu
+        >>> require_mu(0.5)
+        0.5
+    """
     if not 0 <= mu < 1:
         raise DomainError(
             "mu in [0, 1)",
@@ -30,6 +36,13 @@ def upper_values(upper: Upper, u: Tensor, metric: Metric) -> Tensor:
 
     A single mean over the batch would divide every point's gradient by the batch size, so a
     scalar is accepted for a single point only.
+
+    Example:
+        >>> import torch, bmo
+        >>> from bmo.inner import upper_values
+        >>> upper = lambda u: 0.5 * (u - 1).square().sum(-1)
+        >>> upper_values(upper, torch.zeros(3, 1), bmo.metric.Identity())
+        tensor([0.5000, 0.5000, 0.5000])
     """
     values = upper(u)
     batch = u.shape[: u.dim() - metric.event_dims]
@@ -51,6 +64,13 @@ def upper_gradient(upper: Upper, u: Tensor, metric: Metric) -> Tensor:
             otherwise automatic differentiation is used.
         u: Points, shape (..., n).
         metric: :math:`H_\omega`.
+
+    Example:
+        >>> import torch, bmo
+        >>> from bmo.inner import upper_gradient
+        >>> upper = lambda u: 0.5 * (u - 1).square().sum(-1)
+        >>> upper_gradient(upper, torch.zeros(1), bmo.metric.Scaled(2.0)).detach()
+        tensor([-0.5000])
     """
     if hasattr(upper, "gradient"):
         return metric.solve(upper.gradient(u))

@@ -11,7 +11,16 @@ from torch import Tensor
 
 
 class Gradients:
-    """Where a backward pass adds up the gradients of the tensors of a kernel."""
+    """Where a backward pass adds up the gradients of the tensors of a kernel.
+
+    Example:
+        >>> import torch
+        >>> from bmo import kernels
+        >>> gradients = kernels.Gradients([torch.zeros(2), torch.zeros(2)], [True, False])
+        >>> gradients.add(0, torch.ones(3, 2))
+        >>> gradients.total
+        [tensor([3., 3.]), None]
+    """
 
     def __init__(self, inputs: Sequence[Tensor], wanted: Sequence[bool]) -> None:
         self.total: list[Tensor | None] = [
@@ -51,6 +60,8 @@ class Kernel(ABC):
 
     Attributes:
         inputs: The tensors it depends on, with their graph; any of them may be learned.
+
+    An example: :class:`bmo.kernels.AffineSoft`.
     """
 
     inputs: tuple[Tensor, ...]
@@ -71,7 +82,16 @@ class Kernel(ABC):
 
 
 def reaches_only(g: Tensor, ends: Sequence[Tensor]) -> bool:
-    """Whether the graph of ``g`` ends at these leaves alone: no other is captured in it."""
+    """Whether the graph of ``g`` ends at these leaves alone: no other is captured in it.
+
+    Example:
+        >>> import torch
+        >>> from bmo import kernels
+        >>> w = torch.ones(1, requires_grad=True)
+        >>> v = torch.ones(1, requires_grad=True)
+        >>> kernels.reaches_only(2 * w, [w]), kernels.reaches_only(v * w, [w])
+        (True, False)
+    """
     seen: set[Any] = set()
     allowed = {id(t) for t in ends}
     todo = [g.grad_fn] if g.grad_fn is not None else []

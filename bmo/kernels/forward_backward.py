@@ -24,6 +24,14 @@ class ForwardBackward(Kernel):
         threshold: Of soft thresholding; ``None`` for no prior.
         thin: Whether ``matrix`` is A.
         nonnegative: Whether the prior also cuts off below 0.
+
+    Example:
+        >>> import torch
+        >>> from bmo import kernels
+        >>> A, b, P = torch.eye(2), torch.ones(2), torch.ones(2)
+        >>> step = kernels.ForwardBackward(A, b, None, P, torch.tensor(0.25), thin=True)
+        >>> step.forward(torch.zeros(2), step.inputs)[0]
+        tensor([0.7500, 0.7500])
     """
 
     def __init__(
@@ -97,6 +105,13 @@ class LossStep(Kernel):
         weights: The diagonal of :math:`P`.
         threshold: Of soft thresholding; ``None`` for no prior.
         nonnegative: Whether the prior also cuts off below 0.
+
+    Example:
+        >>> import torch
+        >>> from bmo import kernels
+        >>> step = kernels.LossStep(lambda u: u - 1, [], torch.ones(2), torch.tensor(0.25))
+        >>> step.forward(torch.zeros(2), step.inputs)[0]
+        tensor([0.7500, 0.7500])
     """
 
     def __init__(

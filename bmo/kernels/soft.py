@@ -44,6 +44,13 @@ class AffineSoft(Kernel):
         matrix: :math:`F`, shape (n, n).
         shift: :math:`h`, shape (n,) or (batch, n).
         threshold: :math:`t`, shape () or (n,).
+
+    Example:
+        >>> import torch
+        >>> from bmo import kernels
+        >>> step = kernels.AffineSoft(torch.eye(2), torch.zeros(2), torch.tensor(0.5))
+        >>> step.forward(torch.tensor([2.0, 0.1]), step.inputs)[0]
+        tensor([1.5000, 0.0000])
     """
 
     def __init__(self, matrix: Tensor, shift: Tensor, threshold: Tensor) -> None:
@@ -75,6 +82,14 @@ class ResidualSoft(Kernel):
         second: :math:`S`, shape (m, n).
         shift: :math:`h`, broadcasts against a point.
         threshold: :math:`t`, shape () or (n,).
+
+    Example:
+        >>> import torch
+        >>> from bmo import kernels
+        >>> F, b, S = torch.eye(2), torch.zeros(2), -0.5 * torch.eye(2)
+        >>> step = kernels.ResidualSoft(F, b, S, torch.zeros(2), torch.tensor(0.5))
+        >>> step.forward(torch.tensor([2.0, 0.1]), step.inputs)[0]
+        tensor([0.5000, 0.0000])
     """
 
     def __init__(

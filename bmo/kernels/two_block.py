@@ -21,6 +21,8 @@ class SolveSoft(Kernel):
         q: The diagonal of Q.
         beta: The diagonal of :math:`\beta`.
         threshold: :math:`\theta/\beta`.
+
+    An example: :class:`bmo.operators.LearnedSparseADMM`.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class DualSoft(Kernel):
         p: The diagonal of :math:`P`.
         beta: The diagonal of :math:`\beta`.
         threshold: :math:`\theta/p`.
+
+    An example: :class:`bmo.operators.LearnedSparseLADMM`.
     """
 
     def __init__(

@@ -18,7 +18,13 @@ from bmo.errors import MetricError, ShapeError
 
 
 def require_positive(d: Tensor, name: str) -> None:
-    """Refuse weights that are not finite and positive (``name`` says whose they are)."""
+    """Refuse weights that are not finite and positive (``name`` says whose they are).
+
+    Example:
+        >>> import torch
+        >>> from bmo.metric import require_positive
+        >>> require_positive(torch.ones(2), "weights")  # nothing to refuse
+    """
     if not bool((torch.isfinite(d) & (d > 0)).all()):
         bad = d[~(torch.isfinite(d) & (d > 0))].flatten()[0]
         raise MetricError(
@@ -30,7 +36,13 @@ def require_positive(d: Tensor, name: str) -> None:
 
 
 def exact(value: float | Tensor) -> Tensor:
-    """A number as a double: it is rounded only where it meets a point; tensors as they are."""
+    """A number as a double: it is rounded only where it meets a point; tensors as they are.
+
+    Example:
+        >>> from bmo.metric import exact
+        >>> exact(0.1)
+        tensor(0.1000, dtype=torch.float64)
+    """
     tensor = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
     return tensor if tensor.is_floating_point() else tensor.to(torch.float64)
 
@@ -41,6 +53,8 @@ class Metric(ABC):
     Attributes:
         event_dims: How many trailing axes make one point (1 for vectors, 3 for images).
         size: Length of the last axis, or ``None`` where any length will do.
+
+    An example: :class:`bmo.metric.Diagonal`.
     """
 
     event_dims: int = 1
@@ -127,7 +141,13 @@ class Metric(ABC):
 
 
 def require_same_kind(u: Tensor, v: Tensor, name: str) -> None:
-    """Raise :class:`~bmo.errors.ShapeError` unless dtype and device of both tensors agree."""
+    """Raise :class:`~bmo.errors.ShapeError` unless dtype and device of both tensors agree.
+
+    Example:
+        >>> import torch
+        >>> from bmo.metric import require_same_kind
+        >>> require_same_kind(torch.ones(2), torch.zeros(3), "u0")  # nothing to refuse
+    """
     if u.dtype != v.dtype or u.device != v.device:
         raise ShapeError(
             f"{name} with dtype {v.dtype} on {v.device}",

@@ -30,6 +30,12 @@ class Functional(Metric):
 
     Raises:
         MetricError: The bounds are not ``0 < lower <= upper``, or the solve did not reach ``tol``.
+
+    Example:
+        >>> import torch, bmo
+        >>> H = bmo.metric.Functional(lambda u: 2 * u, lower=2.0, upper=2.0)
+        >>> H.solve(torch.ones(2))
+        tensor([0.5000, 0.5000])
     """
 
     def __init__(

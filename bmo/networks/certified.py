@@ -45,7 +45,10 @@ def sort_pairs(x: Tensor, dim: int) -> Tensor:
 
 
 class CertifiedNetwork(Preparing):
-    """What both families share: normalised layers, an activation, the average with the identity."""
+    """What both families share: normalised layers, an activation, the average with the identity.
+
+    An example: :class:`bmo.networks.CertifiedDense`.
+    """
 
     certified = "by construction"
 
@@ -198,7 +201,13 @@ class CertifiedConv(CertifiedNetwork):
 
 
 def layer_widths(ends: int, hidden: int, depth: int) -> list[int]:
-    """Widths of the layers of a network that maps a space to itself."""
+    """Widths of the layers of a network that maps a space to itself.
+
+    Example:
+        >>> from bmo.networks import layer_widths
+        >>> layer_widths(4, 16, 3)
+        [4, 16, 16, 4]
+    """
     if depth < 1:
         raise ConditionError("depth >= 1", f"{depth}", "use one layer at least", depth)
     return [ends, *[hidden] * (depth - 1), ends]

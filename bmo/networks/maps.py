@@ -45,6 +45,8 @@ class Maps(nn.Module):
         guide: Channels of the guide; 0 for none.
         widths: Widths of the guide's network.
         stride: The guide is cut into pieces of this side, as the image is.
+
+    An example: :class:`bmo.networks.CertifiedPotential`.
     """
 
     def __init__(self, start: Tensor, guide: int, widths: Sequence[int], stride: int) -> None:

@@ -44,6 +44,8 @@ class Operator(nn.Module, ABC):
         certified: How nonexpansiveness is known: ``"by construction"`` (for every value of the
             parameters), ``"checked"`` (the condition was tested for the given values) or
             ``"none"`` (an unconstrained network, or ``check=False``).
+
+    An example: :class:`bmo.operators.Lambda`.
     """
 
     certified: str = "checked"
@@ -103,6 +105,8 @@ class Preparing(Operator):
     Subclasses give ``_compute()``. Its result is kept where nothing is learned and in the
     operators that ``prepared()`` and ``bind()`` return; it is computed anew when a tensor that it
     depends on has changed, and by every step of a learned operator that is not prepared.
+
+    An example: :class:`bmo.operators.ADMM`.
     """
 
     _keep = False

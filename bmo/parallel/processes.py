@@ -22,6 +22,11 @@ class World:
     Attributes:
         rank: Number of this process, 0 .. size - 1.
         size: How many there are.
+
+    Example:
+        >>> from bmo.parallel import World
+        >>> World(rank=1, size=2)
+        World(rank=1, size=2)
     """
 
     rank: int = 0

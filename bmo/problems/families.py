@@ -67,7 +67,14 @@ class MetricBall(Set):
 
 
 class HalfSquares:
-    r""":math:`\ell(u) = \tfrac12|Bu-d|^2` as an upper objective with its gradient."""
+    r""":math:`\ell(u) = \tfrac12|Bu-d|^2` as an upper objective with its gradient.
+
+    Example:
+        >>> import torch
+        >>> from bmo.problems.families import HalfSquares
+        >>> HalfSquares(torch.eye(2), torch.ones(2))(torch.zeros(2))
+        tensor(1.)
+    """
 
     def __init__(self, B: Tensor, d: Tensor) -> None:
         self.B, self.d = B, d
@@ -101,6 +108,8 @@ class Instance:
         best: A minimiser of :math:`\ell` over :math:`S`, shape (n,).
         kappa: With :math:`\mathrm{dist}(u,S) \le \kappa\,r(u)` on U, where it is known.
         distance: :math:`u \mapsto \mathrm{dist}(u, S)` where kappa is known.
+
+    An example: :func:`bmo.problems.families.random_instance`.
     """
 
     family: str

@@ -134,6 +134,11 @@ def project_address() -> str:
 
     Raises:
         RecordError: The package is not installed, or states no address.
+
+    Example:
+        >>> from bmo.record import project_address
+        >>> project_address().split("/")[2]
+        'github.com'
     """
     for entry in _metadata().get_all("Project-URL") or []:
         label, _, address = entry.partition(",")
@@ -151,6 +156,12 @@ def project_version() -> str:
 
     Raises:
         RecordError: The package is not installed.
+
+    Example:
+        >>> import bmo
+        >>> from bmo.record import project_version
+        >>> project_version() == bmo.__version__
+        True
     """
     return str(_metadata()["Version"])
 

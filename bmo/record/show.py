@@ -17,6 +17,8 @@ def provenance(record: Record) -> str:
     """Where a record comes from, in one sentence.
 
     Source: the record's own fields; nothing is added.
+
+    An example: :func:`bmo.record.table`.
     """
     day = datetime.fromisoformat(record.created).date().isoformat()
     versions = [f"{name} {version}" for name, version in record.versions.items()]

@@ -28,6 +28,8 @@ def write(record: Record, folder: Path | str) -> Path:
 
     Raises:
         RecordError: The record is malformed, or the folder cannot be made or written.
+
+    An example: :func:`bmo.record.read`.
     """
     record.validate()
     payload = record.as_dict()
@@ -42,6 +44,16 @@ def read(path: Path | str) -> Record:
     Raises:
         RecordError: Missing, not JSON (truncated, say), altered since it was written, or
             malformed; the error names the field.
+
+    Example:
+        >>> import tempfile
+        >>> from bmo.record import Record, read, row, write
+        >>> record = Record("bench", "page", "2026-01-31T12:00:00Z", "python -m bmo bench", {},
+        ...     [0], [], "CPU", {}, None, 1.0, [row("bmo", {}, "PSNR dB", [30.0, 31.0])])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = write(record, folder)
+        ...     path.name, read(path).rows == record.rows
+        ('bench.page.json', True)
     """
     path = Path(path)
     try:
@@ -93,6 +105,8 @@ def find(name: str) -> Record:
 
     Raises:
         RecordError: Unknown, not to be had, altered or malformed.
+
+    An example: :func:`bmo.record.read`.
     """
     return read(find_file(f"{name}.json"))
 
@@ -186,6 +200,8 @@ def seal(folder: Path | str, index: Path = INDEX) -> dict[str, str]:
 
     Raises:
         RecordError: A record is malformed or altered, or the index cannot be written.
+
+    An example: :func:`bmo.record.sealed`.
     """
     known = {}
     for path in sorted(Path(folder).iterdir() if Path(folder).is_dir() else []):

@@ -65,6 +65,8 @@ def load_weights(path: Path | str, sha256: str) -> dict[str, Tensor]:
 
     Raises:
         RecordError: Missing, altered, or not a safetensors file.
+
+    An example: :func:`bmo.record.save_weights`.
     """
     path = check(Path(path), sha256, source="the run that made it", error=RecordError)
     try:
@@ -80,6 +82,8 @@ def find_weights(name: str) -> dict[str, Tensor]:
 
     Raises:
         RecordError: Unknown to this version, not to be had, or altered.
+
+    An example: :func:`bmo.record.save_weights`.
     """
     file = f"{name}.safetensors"
     path = find_file(file)

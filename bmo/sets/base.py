@@ -12,7 +12,10 @@ from bmo.sets.numerical import project_numerically
 
 
 class Set(ABC):
-    """A nonempty closed convex set of points (last axis = coordinates, earlier axes = batch)."""
+    """A nonempty closed convex set of points (last axis = coordinates, earlier axes = batch).
+
+    An example: :class:`bmo.sets.Box`.
+    """
 
     @abstractmethod
     def nearest(self, u: Tensor) -> Tensor:

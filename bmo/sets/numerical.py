@@ -31,6 +31,13 @@ def project_numerically(
 
     Raises:
         MetricError: Not reached within the number of steps that the condition number warrants.
+
+    Example:
+        >>> import torch, bmo
+        >>> from bmo.sets import project_numerically
+        >>> box = lambda u: u.clamp(0, 1)
+        >>> project_numerically(box, torch.tensor([2.0, 0.5]), bmo.metric.Identity(), 1e-6)
+        tensor([1.0000, 0.5000])
     """
     low, high = metric.bounds()
     step = 1.0 / high

@@ -16,7 +16,10 @@ from bmo.metric import Metric
 
 
 class Smooth(nn.Module, ABC):
-    """A convex function with Lipschitz gradient. Calling it returns the gradient."""
+    """A convex function with Lipschitz gradient. Calling it returns the gradient.
+
+    An example: :class:`bmo.LeastSquares`.
+    """
 
     @property
     def size(self) -> int | None:

@@ -59,6 +59,19 @@ def test_no_formula_is_left_as_text() -> None:
     assert checks.raw_math(HTML) == []
 
 
+def test_the_dark_theme_knows_photographs_from_charts() -> None:
+    """A chart is turned over there, a photograph is not: it has the class ``photo``."""
+    kinds = set()
+    for path in html_pages():
+        for cell in page(path).soup.select("div.cell"):
+            code = "".join(tag.get_text() for tag in cell.select("div.cell_input"))
+            for image in cell.select("div.cell_output img"):
+                photo = "photo" in image.get("class", [])
+                assert photo == ("imshow(" in code), path.name
+                kinds.add(photo)
+    assert kinds == {False, True}
+
+
 def test_nothing_is_loaded_from_the_network() -> None:
     outside = [
         f"{path.name}: {link}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -90,7 +91,8 @@ def test_every_status_is_explained_and_every_table_is_on_the_page() -> None:
 def tree(tmp_path: Path) -> Path:
     """The sources and what is made of them, in a place where they can be spoiled."""
     names = ["book/claims.yml", "book/published.yml"]
-    names += [f"notebooks/recorded/{name}.json" for name in ("sparse-coding.full", RECORD)]
+    for pattern in ("notebooks/recorded/*.json", "book/[0-9]*.md"):
+        names += [path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)]
     for name in [*names, *(path.as_posix() for path in TEXTS)]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
@@ -126,6 +128,19 @@ def other_status(tree: Path) -> None:
     without(tree, change)
 
 
+def slower(tree: Path) -> None:
+    folder = tree / "notebooks/recorded"
+    record = read(folder / "bench.full.json")
+    write(dataclasses.replace(record, seconds=record.seconds + 1e5), folder)
+
+
+def other_setting(tree: Path) -> None:
+    folder = tree / "notebooks/recorded"
+    record = read(folder / "sparse-panels.page.json")
+    record.settings["alpha"] = 0.5
+    write(record, folder)
+
+
 def other_record(tree: Path) -> None:
     folder = tree / "notebooks/recorded"
     record = read(folder / "sparse-coding.full.json")
@@ -136,13 +151,15 @@ def other_record(tree: Path) -> None:
 
 COUNTS, COPY = "book/_generated/report-counts.txt", "bmo/claims.json"
 UNSETTLED = "book/_generated/report-unsettled.txt"
+RUNS, SETTINGS = "book/_generated/report-runs.txt", "book/_generated/report-settings.txt"
+TASKS = "book/_generated/report-tasks.txt"
 
 
 @pytest.mark.parametrize(
     ("spoil", "files"),
     [
         (removed, {COUNTS, COPY}),
-        (other_status, {COUNTS, COPY, UNSETTLED, "book/_generated/report-abstract.txt"}),
+        (other_status, {COUNTS, COPY, UNSETTLED, "book/_generated/report-abstract.txt", TASKS}),
         (other_record, {"book/_generated/report-measured.txt"}),
         (
             changed("book/published.yml", "33.67", "34.67"),
@@ -154,6 +171,9 @@ UNSETTLED = "book/_generated/report-unsettled.txt"
         ),
         (changed(COUNTS, "| measured | ", "| measured | 1"), {COUNTS}),
         (lambda tree: (tree / COPY).unlink(), {COPY}),
+        (slower, {RUNS}),
+        (other_setting, {SETTINGS}),
+        (lambda tree: (tree / "book/10-sparse-coding.md").unlink(), {RUNS, TASKS}),
     ],
 )
 def test_a_spoiled_source_or_table_is_found(

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bmo import cli, data, record
+from bmo import cli, record
 from bmo.baselines.deraining import score
 from bmo.certify import nonexpansive
 from bmo.errors import DataError, DomainError, RecordError, TrainingError
 from bmo.problems import deraining as rain
 from bmo.problems.benches import BENCHES
 from bmo.problems.deraining import draws, measuring, methods, pictures, pieces, report, trained
+from bmo.record import weights
 
 DOUBLE = torch.float64
 
@@ -494,9 +495,9 @@ class TestRun:
         assert self.run(tmp_path, monkeypatch, "--method", "bmo", "--record") == 0
         found = record.read(tmp_path / "deraining.page.json")
         file = tmp_path / "deraining.page.bmo.safetensors"
-        weights = record.load_weights(file, record.store.sha256_of(file))
+        learned = record.load_weights(file, record.store.sha256_of(file))
         monkeypatch.setattr(record, "find", lambda name: found)
-        monkeypatch.setattr(record, "find_weights", lambda name: weights)
+        monkeypatch.setattr(record, "find_weights", lambda name: learned)
         model = trained.trained("page", "bmo")
         assert model.settings.maps == 3 and model.settings.iterations == 4
         shelf = pieces.Pieces(small(methods=("bmo",)), tmp_path, resume=True)
@@ -523,10 +524,16 @@ class TestRun:
         assert names == {"step.weight.raw", "step.theta.raw", "pull.numbers"}
         assert [g["lr"] for g in groups] == [1e-4, 1e-2]
 
+    @pytest.mark.parametrize("profile", ["small", "full"])
+    def test_weights_fit_in_a_record(self, profile):
+        model = rain.build("bmo", rain.settings_of(profile))
+        size = 4 * sum(p.numel() for p in model.parameters())
+        assert 1e6 < size < 0.9 * weights.LARGEST
+
     def test_settings_of_a_profile(self):
         assert rain.settings_of("full") is rain.FULL
         with pytest.raises(DomainError, match="huge"):
             rain.settings_of("huge")
         for s in (rain.PAGE, rain.SMALL, rain.FULL):
             assert s.depths[-1] == s.iterations in s.case_depths
-            assert s.heavy == 0.5 and data.sets()
+            assert s.heavy == 0.5

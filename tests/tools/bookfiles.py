@@ -100,7 +100,7 @@ def page(path: Path) -> Page:
 
 def html_pages(html: Path = HTML) -> list[Path]:
     """Return the built pages of the book: without the theme's own files and the search page."""
-    made = {"genindex.html", "index.html", "prf-prf.html", "search.html"}
+    made = {"genindex.html", "index.html", "prf-prf.html", "py-modindex.html", "search.html"}
     return [
         path
         for path in sorted(html.rglob("*.html"))

@@ -10,9 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import api_pages
 import claims_table
 import deconv_table
+import efficiency
 import methods_table
+import notation
 import rain_table
 import report
 import sparse_table
@@ -36,6 +39,12 @@ def main() -> int:
         print(f"{name}: written again from the records")
     for name in [*deconv_table.write(), *rain_table.write()]:
         print(f"{name}: written again from the records")
+    for name in efficiency.write():
+        print(f"{name}: written again from the record")
+    for name in notation.write():
+        print(f"{name}: written again from the docstrings")
+    for name in api_pages.write():
+        print(f"{name}: written again from the docstrings")
     shutil.rmtree(ROOT / "_build", ignore_errors=True)
     code = subprocess.run(
         [Path(sys.executable).with_name("jupyter-book"), *BUILD], cwd=ROOT

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import deconv_table
 import rain_table
 import readme_table
+import report_runs
 import yaml
 from bookfiles import ROOT
 from claims import ledger
@@ -195,6 +196,9 @@ def texts(root: Path = ROOT) -> dict[Path, str]:
         GENERATED / "report-unsettled.txt": unsettled(made),
         GENERATED / "report-measured.txt": measured(made),
         GENERATED / "report-published.txt": figures(made),
+        GENERATED / "report-runs.txt": report_runs.runs(root),
+        GENERATED / "report-settings.txt": report_runs.settings(root),
+        GENERATED / "report-tasks.txt": report_runs.tasks(root, made.lines, made.ledger),
         COPY: copy(made),
     }
 

@@ -26,6 +26,8 @@ class Denoiser(nn.Module, ABC):
         name: Its name in tables.
         channels: Channels of an image that it takes; ``None`` for any number, one by one.
         certified: How its nonexpansiveness is known: ``"none"``.
+
+    An example: :class:`bmo.baselines.denoisers.SimpleCNN`.
     """
 
     name: str

@@ -65,6 +65,8 @@ def measure_set(
 
     Raises:
         DataError: An image is missing or altered, or the file of results is damaged.
+
+    An example: :func:`bmo.baselines.deraining.score`.
     """
     found = read(file)
     for number in numbers:

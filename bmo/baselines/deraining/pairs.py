@@ -58,6 +58,8 @@ def pair(dataset: str, number: int, dtype: torch.dtype = torch.float32) -> tuple
     Raises:
         DomainError: No such pair.
         DataError: A file is missing or altered.
+
+    An example: :func:`bmo.data.locate`.
     """
     rainy, clean = (load_image(name, dtype) for name in names(dataset, number))
     return rainy, fitted(clean, rainy)

@@ -126,6 +126,8 @@ def published(method: str, trained_on: str) -> Progressive:
     Raises:
         DomainError: Another name.
         DataError: The file is missing, altered, or holds other weights.
+
+    An example: :class:`bmo.baselines.deraining.Progressive`.
     """
     if method not in METHODS or trained_on not in TRAINED_ON:
         raise DomainError(

@@ -19,6 +19,8 @@ class Restorer(nn.Module, ABC):
 
     Attributes:
         name: The class of the method (``unh``: only numbers, ``ena``: a network) and its name.
+
+    An example: :class:`bmo.baselines.restoration.Wiener`.
     """
 
     name: str

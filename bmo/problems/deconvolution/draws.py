@@ -26,6 +26,8 @@ class Pairs(NamedTuple):
         observed: :math:`b`, the same shape.
         symbol: :math:`\hat k`, shape (B, 1, H, W//2 + 1).
         sigma: :math:`\sigma`, shape (B, 1, 1, 1).
+
+    An example: :class:`bmo.problems.deconvolution.ImageBank`.
     """
 
     clean: Tensor

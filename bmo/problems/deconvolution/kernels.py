@@ -23,6 +23,8 @@ def levin() -> list[Tensor]:
 
     Raises:
         DataError: h5py is not installed, or the file is missing or altered.
+
+    An example: :func:`bmo.data.locate`.
     """
     return read_kernels()
 

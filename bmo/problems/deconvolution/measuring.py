@@ -56,6 +56,15 @@ def trajectory(
         sigma: Noise levels on [0, 1], shape (B, 1, 1, 1).
         depths: Increasing numbers of steps; 0 is the start.
         resolution: Stop once all relative residuals are below this.
+
+    Example:
+        >>> import torch
+        >>> from bmo.problems import deconvolution as dec
+        >>> model = dec.build("gkm", dec.PAGE)
+        >>> kernel, b = torch.full((3, 3), 1 / 9), torch.rand(1, 3, 16, 16)
+        >>> symbol, sigma = dec.symbol_of(kernel[None], (16, 16)), torch.full((1, 1, 1, 1), 0.01)
+        >>> dec.trajectory(model, b, symbol, sigma, [0, 2]).images.shape
+        torch.Size([2, 1, 3, 16, 16])
     """
     u = model.begin(observed, symbol, sigma)
     T, done, lost = model.map(u, observed, symbol, sigma), 0, False
@@ -92,7 +101,16 @@ def scores(
     depths: Sequence[int],
     resolution: float = 0.0,
 ) -> dict[str, Any]:
-    """PSNR, SSIM and relative residual of each seed at each depth: lists (seeds, depths)."""
+    """PSNR, SSIM and relative residual of each seed at each depth: lists (seeds, depths).
+
+    Example:
+        >>> import torch
+        >>> from bmo.problems import deconvolution as dec
+        >>> model, kernel = dec.build("gkm", dec.PAGE), torch.ones(1, 1, dtype=torch.float64)
+        >>> found = dec.scores(model, torch.rand(3, 16, 16), kernel, 1.0, seeds=[0], depths=[0, 2])
+        >>> len(found["psnr"]), len(found["psnr"][0])
+        (1, 2)
+    """
     b, symbol, sigma = (t.to(model.device) for t in observation(image, kernel, percent, seeds))
     found = trajectory(model, b, symbol, sigma, depths, resolution)
     truth = image.float().expand_as(found.images[0])

@@ -72,6 +72,8 @@ class Deblurrer(nn.Module):
     relative to :math:`\sigma`; ``ratio``, r in the weight :math:`p_j = r\sigma^2/\sigma_j^2` of the
     data step in round j; and the spectrum of the data step in the loop. The level of the loop is
     ``loop`` times the last one; this number is not learned.
+
+    An example: :func:`bmo.problems.deconvolution.build`.
     """
 
     def __init__(self, name: str, denoiser: Operator, settings: Settings, mu: float = 0.0) -> None:
@@ -233,6 +235,11 @@ def build(name: str, settings: Settings, seed: int = 0) -> Deblurrer:
 
     Raises:
         DomainError: Another name.
+
+    Example:
+        >>> from bmo.problems import deconvolution as dec
+        >>> dec.build("gkm", dec.PAGE).name
+        'gkm'
     """
     if name not in METHODS:
         raise DomainError(f"one of the methods {METHODS}", repr(name), "choose one", name)

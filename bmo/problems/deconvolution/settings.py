@@ -89,6 +89,8 @@ class Settings:
         resolution: Relative residual below which float32 moves an image no more.
         depths: Steps of T at which PSNR and residual are measured.
         table_depths: Those of them that stand in the tables.
+
+    An example: :func:`bmo.problems.deconvolution.settings_of`.
     """
 
     profile: str

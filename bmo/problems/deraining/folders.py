@@ -77,6 +77,8 @@ def load_pairs(
 
     Raises:
         DataError: As :func:`folder_pairs`; or an image cannot be read, or two differ in size.
+
+    An example: :func:`bmo.problems.deraining.folder_pairs`.
     """
     for first, second in folder_pairs(folder):
         rainy, clean = decode(first, dtype), decode(second, dtype)

@@ -83,6 +83,8 @@ def published_kernels() -> Tensor:
 
     Raises:
         DataError: The package scipy is not installed, or the file is missing or altered.
+
+    An example: :func:`bmo.data.locate`.
     """
     path = locate("rcdnet/init_kernel.mat")
     try:

@@ -86,6 +86,12 @@ def symbols(kernels: Tensor, height: int, width: int) -> Tensor:
 
     Returns:
         Complex, shape (N, height, width // 2 + 1).
+
+    Example:
+        >>> import torch
+        >>> from bmo.problems import deraining as rain
+        >>> rain.symbols(torch.ones(2, 3, 3) / 9, 8, 8).shape
+        torch.Size([2, 8, 5])
     """
     reach = require_kernels(kernels)
     at = torch.arange(-reach, reach + 1, dtype=kernels.dtype, device=kernels.device)

@@ -62,6 +62,13 @@ def require_disjoint(train: Mapping[str, Tensor], test: Mapping[str, Tensor]) ->
 
     Raises:
         DataError: Two pictures are the same; both are named.
+
+    Example:
+        >>> import torch
+        >>> from bmo.problems import deraining as rain
+        >>> train, test = {"a": torch.rand(3, 32, 32)}, {"b": torch.rand(3, 32, 32)}
+        >>> rain.require_disjoint(train, test) < 0.9
+        True
     """
     names = list(test)
     prints = torch.stack([fingerprint(test[name]) for name in names])

@@ -73,8 +73,8 @@ class Settings:
     noises: tuple[str, ...] = NOISES
     methods: tuple[str, ...] = METHODS
     seeds: tuple[int, ...] = (0,)
-    widths: tuple[int, ...] = (48, 96, 144, 192)
-    blocks: int = 3
+    widths: tuple[int, ...] = (48, 72, 96, 128)
+    blocks: int = 2
     features: int = 32
     maps: int = 24
     kernel_side: int = 9
@@ -92,7 +92,7 @@ class Settings:
     batch: int = 8
     heavy: float = 0.5
     borrowed: float = 0.3
-    layers: int = 2000
+    layers: int = 600
     layer_side: int = 256
     light: tuple[Range, Range, Range, Range, Range, int] = (
         (-30.0, 30.0), (4.7, 65.0), (0.5, 0.9), (0.06, 0.25), (0.004, 0.08), 1,
@@ -131,9 +131,7 @@ FULL = Settings("full")
 #: The same real data and tests, with networks and budgets for an hour or so on one CPU core.
 SMALL = Settings(
     "small",
-    methods=("bmo", "gkm", "ena"),
     widths=(32, 48, 64, 80),
-    blocks=2,
     features=16,
     maps=8,
     side=96,
@@ -147,6 +145,7 @@ SMALL = Settings(
 PAGE = replace(
     SMALL,
     profile="page",
+    methods=("bmo", "gkm", "ena"),
     widths=(12, 16),
     blocks=1,
     features=12,

@@ -43,6 +43,8 @@ class Streaks:
         width: Standard deviation across the streak, in pixels.
         brightness: Mean brightness of a drop, on the scale of the image.
         density: Drops a pixel.
+
+    An example: :func:`bmo.problems.deraining.fit`.
     """
 
     angle: float
@@ -76,6 +78,14 @@ def rain_of(rainy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
 
     Raises:
         ShapeError: The images differ in shape.
+
+    Example:
+        >>> import torch
+        >>> from bmo.problems import deraining as rain
+        >>> clean = torch.full((3, 4, 4), 0.5)
+        >>> layer, visible = rain.rain_of(clean + 0.25, clean)
+        >>> layer.max(), bool(visible.all())
+        (tensor(0.2500), True)
     """
     if rainy.shape != clean.shape or rainy.dim() != 3:
         raise ShapeError(
@@ -145,6 +155,14 @@ def measure_rain(rain: Tensor, mask: Tensor | None = None) -> Streaks:
     Raises:
         ShapeError: Not an image (H, W) of this size.
         DataError: The layer is constant.
+
+    Example:
+        >>> from bmo.data import generator
+        >>> from bmo.problems import deraining as rain
+        >>> layers = [rain.Streaks(20.0, 12.0, 1.0, 0.2, 0.01)]
+        >>> found = rain.measure_rain(rain.render(layers, (128, 128), generator(0)))
+        >>> abs(found.angle - 20.0) < 5.0
+        True
     """
     if rain.dim() != 2 or min(rain.shape) < 64:
         raise ShapeError("a layer (H, W), 64 pixels a side", f"{tuple(rain.shape)}", "enlarge it")

@@ -35,6 +35,8 @@ class Ranges:
 
     Raises:
         DomainError: A range is empty or negative, or there is no layer.
+
+    An example: :func:`bmo.problems.deraining.fit`.
     """
 
     angle: Range
@@ -129,6 +131,13 @@ def render(layers: Sequence[Streaks], shape: tuple[int, int], rng: Generator) ->
 
     Returns:
         float64, shape (H, W), nonnegative.
+
+    Example:
+        >>> from bmo.data import generator
+        >>> from bmo.problems import deraining as rain
+        >>> layers = [rain.Streaks(0.0, 8.0, 1.0, 0.2, 0.01)]
+        >>> rain.render(layers, (64, 64), generator(0)).shape
+        torch.Size([64, 64])
     """
     rain = torch.zeros(shape, dtype=torch.float64)
     for one in layers:

@@ -41,6 +41,15 @@ def iterate(
         Restored patches (depths, count, m) and relative residuals
         :math:`\|u - Tu\|_H/\|u\|_H` (depths, count). A batch with a coefficient above
         :data:`DIVERGED` or that is not finite any more is held where it is.
+
+    Example:
+        >>> import torch
+        >>> from bmo.problems import sparse_coding as sparse
+        >>> D = sparse.Coder(torch.eye(4), torch.zeros(4), threshold=0.1)
+        >>> model = sparse.Restorer(D, torch.eye(4), "gaussian", alpha=0.9)
+        >>> images, residuals = sparse.iterate(model, torch.ones(2, 4), [1, 2])
+        >>> images.shape, residuals.shape
+        (torch.Size([2, 2, 4]), torch.Size([2, 2]))
     """
     level = centre(observed, model.noise)
     b = observed - level
@@ -73,6 +82,15 @@ def restore_image(
         Images (depths, H, W), cut to [0, 1], and relative residuals (depths, patches).
 
     The cut is part of the method: pixels are known to lie in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from bmo.problems import sparse_coding as sparse
+        >>> D = sparse.Coder(torch.eye(4), torch.zeros(4), threshold=0.1)
+        >>> model = sparse.Restorer(D, torch.eye(4), "gaussian", alpha=0.9)
+        >>> images, _ = sparse.restore_image(model, torch.full((4, 4), 0.5), [1, 2], stride=2)
+        >>> images.shape
+        torch.Size([2, 4, 4])
     """
     size = round(model.decoder.shape[0] ** 0.5)
     patches = cut(noisy, size, stride)
@@ -100,7 +118,18 @@ def measure(
     resolution: float = 0.0,
     ssim_depths: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """PSNR (mean over images) and the relative residual at each depth, SSIM at some of them."""
+    """PSNR (mean over images) and the relative residual at each depth, SSIM at some of them.
+
+    Example:
+        >>> import torch
+        >>> from bmo.problems import sparse_coding as sparse
+        >>> D = sparse.Coder(torch.eye(4), torch.zeros(4), threshold=0.1)
+        >>> model = sparse.Restorer(D, torch.eye(4), "gaussian", alpha=0.9)
+        >>> clean, noisy = torch.full((4, 4), 0.5), torch.full((4, 4), 0.25)
+        >>> found = sparse.measure(model, {"a": clean}, {"a": noisy}, [1, 2], stride=2)
+        >>> [round(value, 2) for value in found["psnr"]]
+        [12.04, 12.04]
+    """
     scores: dict[str, list[list[float]]] = {"psnr": [], "ssim": []}
     residuals = []
     for name, image in noisy.items():

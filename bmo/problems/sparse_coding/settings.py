@@ -51,6 +51,8 @@ class Settings:
         resolution: Relative residual below which float32 cannot move a patch any more; a chunk
             of patches that is wholly below it is not iterated further.
         exact_patches: Test patches iterated in float64 through all steps, for the residual.
+
+    An example: :func:`bmo.problems.sparse_coding.settings_of`.
     """
 
     profile: str

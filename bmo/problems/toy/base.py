@@ -26,6 +26,8 @@ class Training:
         residual: :math:`(\alpha, k) \mapsto r_k` of the iteration from ``start``, where known.
         upper: :math:`\ell`, if the problem has one.
         domain: :math:`U`.
+
+    An example: :func:`bmo.problems.toy.rotation`.
     """
 
     operator: Operator
@@ -55,6 +57,8 @@ class Bilevel:
         value: :math:`\varphi(\omega)`.
         gradient: :math:`\nabla\varphi(\omega)`, where it exists.
         best_omega: The minimiser of :math:`\varphi` on :math:`\Omega`.
+
+    An example: :func:`bmo.problems.toy.singleton_failure`.
     """
 
     operator: Parametrised

@@ -27,7 +27,14 @@ Choice = dict[str, float]
 
 
 def classical_method(name: str, A: Tensor, chosen: dict[str, Any], depth: int = 16) -> Unrolled:
-    """A method with the numbers that were chosen (or with tensors of them, to choose from)."""
+    """A method with the numbers that were chosen (or with tensors of them, to choose from).
+
+    Example:
+        >>> from bmo.problems.sparse_coding import gaussian as bench
+        >>> A = bench.gaussian_dictionary(8, 16)
+        >>> bench.classical_method("unh-ista", A, {"penalty": 0.05, "length": 1.0}).depth
+        16
+    """
     top, penalty = torch.linalg.matrix_norm(A, 2), chosen["penalty"]
     if name == "unh-ista":
         return ISTA(A, penalty, chosen["length"] / top**2, depth)
@@ -56,7 +63,17 @@ def candidates(name: str, settings: Settings) -> Iterator[Choice]:
 
 @torch.no_grad()
 def choose(A: Tensor, data: Data, settings: Settings) -> dict[str, dict[str, Choice]]:
-    """The numbers of every classical method: name → rule → numbers, with the error at depth K."""
+    """The numbers of every classical method: name → rule → numbers, with the error at depth K.
+
+    Example:
+        >>> from bmo.problems.sparse_coding import gaussian as bench
+        >>> A = bench.gaussian_dictionary(8, 16)
+        >>> from dataclasses import replace
+        >>> small = replace(bench.PAGE, methods=("unh-ista",), tuned=4, penalties=(0.1, 1.0))
+        >>> chosen = bench.choose(A, bench.held_out(A, "30db", small), small)
+        >>> chosen["unh-ista"]["nmse"]["penalty"]
+        0.1
+    """
     b, x = (part[: settings.tuned].to(A) for part in (data.observed, data.codes))
     penalties = settings.penalties
     best = penalties[int(errors(minimisers(A, b, penalties), x).argmin())]

@@ -24,7 +24,10 @@ DICTIONARY, VALIDATION, TEST, ERRORS = 0, 77, 78, 79
 
 @dataclass(frozen=True)
 class Data:
-    """Codes and what is observed of them, in rows."""
+    """Codes and what is observed of them, in rows.
+
+    An example: :func:`bmo.problems.sparse_coding.gaussian.observe`.
+    """
 
     codes: Tensor
     observed: Tensor
@@ -76,7 +79,16 @@ def deviation(density: float, rows: int, atoms: int, level: float | None) -> flo
 
 
 def observe(A: Tensor, count: int, density: float, level: float | None, rng: Generator) -> Data:
-    """Draw codes and observe them through a dictionary; float64 in, rounded to its dtype."""
+    """Draw codes and observe them through a dictionary; float64 in, rounded to its dtype.
+
+    Example:
+        >>> from bmo.data import generator
+        >>> from bmo.problems.sparse_coding import gaussian as bench
+        >>> A = bench.gaussian_dictionary(8, 16)
+        >>> data = bench.observe(A, 3, density=0.1, level=30.0, rng=generator(0))
+        >>> data.codes.shape, data.observed.shape
+        (torch.Size([3, 16]), torch.Size([3, 8]))
+    """
     rows, atoms = A.shape
     x = sparse_codes(count, atoms, density, rng, A.dtype)
     noise = torch.randn(count, rows, generator=rng, dtype=A.dtype)
@@ -89,6 +101,12 @@ def evaluation_sets(A: Tensor, noise: str, settings: Settings) -> dict[str, Data
     Returns:
         Name → data: ``"trained"`` with all codes; ``"20 dB"``, ``"density 0.2"``,
         ``"dictionary off by 10 %"`` and the like with the first few.
+
+    Example:
+        >>> from bmo.problems.sparse_coding import gaussian as bench
+        >>> A = bench.gaussian_dictionary(50, 100)
+        >>> list(bench.evaluation_sets(A, "30db", bench.PAGE))
+        ['trained', '20 dB', '40 dB', 'density 0.05', 'density 0.2', 'dictionary off by 10 %']
     """
     s, level = settings, LEVELS[noise]
 
@@ -107,6 +125,13 @@ def evaluation_sets(A: Tensor, noise: str, settings: Settings) -> dict[str, Data
 
 
 def held_out(A: Tensor, noise: str, settings: Settings) -> Data:
-    """The codes on which everything is chosen."""
+    """The codes on which everything is chosen.
+
+    Example:
+        >>> from bmo.problems.sparse_coding import gaussian as bench
+        >>> A = bench.gaussian_dictionary(50, 100)
+        >>> bench.held_out(A, "30db", bench.PAGE).codes.shape
+        torch.Size([1000, 100])
+    """
     s = settings
     return observe(A, s.validation, s.density, LEVELS[noise], generator(VALIDATION))

@@ -56,6 +56,15 @@ def trajectory(
         observed: Observations in rows.
         depths: Increasing numbers of steps.
         resolution: Stop once every relative residual of a chunk is below this.
+
+    Example:
+        >>> from bmo.data import generator
+        >>> from bmo.problems.sparse_coding import gaussian as bench
+        >>> A = bench.gaussian_dictionary(8, 16)
+        >>> data = bench.observe(A, 3, density=0.1, level=30.0, rng=generator(0))
+        >>> method = bench.classical_method("unh-ista", A, {"penalty": 0.05, "length": 1.0})
+        >>> bench.trajectory(method, data.observed, [1, 16]).codes.shape
+        torch.Size([2, 3, 16])
     """
     parts = [_run(net, b, depths, resolution) for b in observed.split(CHUNK)]
     shares = [p.share for p in parts if p.share is not None]
@@ -124,7 +133,17 @@ def _share(T: GKM, moved: Tensor, distance: Tensor, depths: Sequence[int]) -> Te
 def measure(
     net: Unrolled, data: Data, depths: Sequence[int], resolution: float = 0.0
 ) -> dict[str, Any]:
-    """NMSE in dB and the relative residual (median, largest) at each depth, as plain numbers."""
+    """NMSE in dB and the relative residual (median, largest) at each depth, as plain numbers.
+
+    Example:
+        >>> from bmo.data import generator
+        >>> from bmo.problems.sparse_coding import gaussian as bench
+        >>> A = bench.gaussian_dictionary(8, 16)
+        >>> data = bench.observe(A, 3, density=0.1, level=None, rng=generator(0))
+        >>> method = bench.classical_method("unh-ista", A, {"penalty": 0.01, "length": 1.0})
+        >>> [round(value, 1) for value in bench.measure(method, data, [1, 100])["nmse"]]
+        [-2.1, -6.7]
+    """
     found = trajectory(net, data.observed, depths, resolution)
     out = {
         "nmse": [float(nmse_db(u, data.codes)) for u in found.codes],
@@ -136,6 +155,16 @@ def measure(
 
 
 def validation_nmse(net: Unrolled, data: Data, depth: int) -> float:
-    """NMSE in dB at one depth, for choices on held-out codes; a run that diverged is useless."""
+    """NMSE in dB at one depth, for choices on held-out codes; a run that diverged is useless.
+
+    Example:
+        >>> from bmo.data import generator
+        >>> from bmo.problems.sparse_coding import gaussian as bench
+        >>> A = bench.gaussian_dictionary(8, 16)
+        >>> data = bench.observe(A, 3, density=0.1, level=None, rng=generator(0))
+        >>> method = bench.classical_method("unh-ista", A, {"penalty": 0.01, "length": 1.0})
+        >>> round(bench.validation_nmse(method, data, 100), 1)
+        -6.7
+    """
     found = trajectory(net, data.observed, [depth])
     return float(nmse_db(found.codes[-1], data.codes)) if not found.diverged else ENDLESS

@@ -179,6 +179,13 @@ def build(name: str, A: Tensor, start: dict[str, Any], settings: Settings) -> Co
 
     Raises:
         DomainError: Another name.
+
+    Example:
+        >>> from bmo.problems.sparse_coding import gaussian as bench
+        >>> A = bench.gaussian_dictionary(8, 16)
+        >>> start = {"unh-admm": {"penalty": 0.05, "rho": 0.2}}
+        >>> bench.build("bmo-admm", A, start, bench.PAGE).map.operator.certified
+        'by construction'
     """
     s, b, (m, n) = settings, A.new_zeros(A.shape[0]), A.shape
     if name in UNCONSTRAINED:

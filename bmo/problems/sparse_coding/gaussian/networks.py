@@ -64,6 +64,8 @@ def network(name: str, A: Tensor, start: dict[str, Any], noise: str, settings: S
 
     Raises:
         DomainError: Another name.
+
+    An example: :class:`bmo.problems.sparse_coding.gaussian.Network`.
     """
     s, K, first = settings, settings.iterations, start["unh-ista"]["penalty"]
     split, (m, n) = start["unh-ladmm"], A.shape

@@ -91,6 +91,8 @@ class Settings:
         targets: Errors in dB that the methods race to.
         raced: With how many test codes.
         resolution: Relative residual below which float64 moves a code no more.
+
+    An example: :func:`bmo.problems.sparse_coding.gaussian.settings_of`.
     """
 
     profile: str
