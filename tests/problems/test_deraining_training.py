@@ -381,6 +381,18 @@ class TestMeasuring:
         assert torch.allclose(seen.residuals[2], r) and not seen.diverged
         assert torch.allclose(model.restore(rainy, 5), seen.images[2])
 
+    def test_the_anchored_method_is_run_with_its_anchor(self):
+        model, (_, rainy) = moved("bmo-h", amount=0.05), pairs(dtype=DOUBLE)
+        with torch.no_grad():
+            start, T = model.open(rainy)
+            u = start
+            for k in range(1, 6):
+                u = start / (k + 1) + k / (k + 1) * T(u)
+        seen = rain.trajectory(model, rainy, (0, 2, 5))
+        assert torch.allclose(seen.images[2], u[:, :3], atol=1e-12)
+        assert torch.allclose(model.restore(rainy, 5), seen.images[2])
+        assert float((T.iterate(start, iterations=5).value - u).abs().max()) > 1e-4
+
     def test_residuals_of_certified_maps_keep_falling(self):
         model, (_, rainy) = moved("bmo", amount=0.05), pairs(dtype=DOUBLE)
         r = rain.trajectory(model, rainy, (0, 10, 100, 1000)).residuals

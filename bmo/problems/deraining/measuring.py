@@ -41,7 +41,7 @@ class Seen:
 
 @torch.no_grad()
 def trajectory(model: RainRemover, rainy: Tensor, depths: Sequence[int]) -> Seen:
-    """Run T alone and look at it at some depths.
+    """Run T alone (``bmo-h``: with its anchor, the start) and look at it at some depths.
 
     Args:
         model: The method.
@@ -49,11 +49,11 @@ def trajectory(model: RainRemover, rainy: Tensor, depths: Sequence[int]) -> Seen
         depths: Increasing numbers of steps; 0 is the start.
     """
     u, T = model.open(rainy)
-    done, lost = 0, False
+    start, done, lost = u, 0, False
     images, residuals = [], []
     for depth in depths:
         if not lost:
-            new = T.iterate(u, iterations=depth - done, throw=False).value
+            new = model.onward(T, u, start, done, depth)
             lost = not float(new.abs().max()) < DIVERGED
             u = u if lost else new
         r = T.residual(u) / T.metric.norm(u)

@@ -126,12 +126,24 @@ class RainRemover(nn.Module):
         """Minus the PSNR of the reference: what the free network learns alone."""
         return decibels(self.guide(batch.rainy).reference, batch.clean)
 
+    def onward(self, T: GKM, u: Tensor, start: Tensor, done: int, depth: int) -> Tensor:
+        r"""From the iterate of step ``done`` to that of step ``depth``, by T alone.
+
+        The anchored method is run as it is trained:
+        :math:`u^k = \tfrac1{k+1}u^0 + \tfrac k{k+1}T(u^{k-1})`.
+        """
+        if not self.anchored:
+            return T.iterate(u, iterations=depth - done, throw=False).value
+        for k in range(done + 1, depth + 1):
+            u = (start + k * T(u)) / (k + 1)
+        return u
+
     @torch.no_grad()
     def restore(self, rainy: Tensor, depth: int | None = None) -> Tensor:
         """The background after K steps (or ``depth``) of T alone: no ground truth."""
         u, T = self.open(rainy)
         steps = self.settings.iterations if depth is None else depth
-        return T.iterate(u, iterations=steps).value[:, :3]
+        return self.onward(T, u, u, 0, steps)[:, :3]
 
 
 class Distance:
