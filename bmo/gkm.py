@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from bmo.errors import DomainError, NonFiniteError, ShapeError
+from bmo.errors import ConditionError, DomainError, NonFiniteError, ShapeError
 from bmo.metric import Metric, require_same_kind
 from bmo.operators.base import Operator
 from bmo.result import Result, Status
@@ -58,6 +58,7 @@ class GKM(nn.Module):
 
     Raises:
         DomainError: ``alpha`` is outside (0, 1).
+        ConditionError: ``operator`` is a plain function or network.
 
     Example:
         >>> import torch, bmo
@@ -71,6 +72,13 @@ class GKM(nn.Module):
 
     def __init__(self, operator: Operator, alpha: float = 0.5, check: bool = True) -> None:
         super().__init__()
+        if not isinstance(operator, Operator):
+            raise ConditionError(
+                "an operator, which knows its metric",
+                type(operator).__name__,
+                "wrap your own step: bmo.operators.Own(step, point=u0[0])",
+                operator,
+            )
         self.operator = operator
         self.alpha = require_alpha(alpha) if check else float(alpha)
 

@@ -48,7 +48,8 @@ def upper_values(upper: Upper, u: Tensor, metric: Metric) -> Tensor:
     batch = u.shape[: u.dim() - metric.event_dims]
     if values.shape != batch:
         raise ShapeError(
-            f"an upper objective with one value for each point, shape {tuple(batch)}",
+            f"an upper objective with one value for each point, shape {tuple(batch)} (a point has "
+            f"{metric.event_dims} axes in this metric)",
             f"shape {tuple(values.shape)}",
             "sum over the axes of a point only; take the mean after the loop",
             values,

@@ -2,7 +2,8 @@
 
 The chapter's number is the one in its file's name: ``book/03-km`` and its notebook
 ``notebooks/03-km`` share the 3. Sphinx would number by the place in the table of
-contents, and each new chapter would then shift all later ones.
+contents, and each new chapter would then shift all later ones. An appendix has a letter
+instead: ``book/c-own-problem`` and ``notebooks/c-own-tv`` share the C.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from sphinx.environment import BuildEnvironment
 from sphinx.environment.collectors.toctree import TocTreeCollector
 
 
-def chapter(docname: str) -> tuple[int, ...]:
-    """Return the number in a page's name, or nothing."""
-    match = re.search(r"/(\d\d)-[^/]*$", docname)
-    return (int(match.group(1)),) if match else ()
+def chapter(docname: str) -> tuple[int | str, ...]:
+    """Return the number in a page's name, the letter of an appendix, or nothing."""
+    match = re.search(r"/(\d\d|[a-z])-[^/]*$", docname)
+    if match is None:
+        return ()
+    return (int(match.group(1)),) if match.group(1).isdigit() else (match.group(1).upper(),)
 
 
 def number(app: Sphinx, env: BuildEnvironment) -> list[str]:
