@@ -36,6 +36,7 @@ class Composition(Operator):
         check: Refuse operators with different metrics.
 
     Raises:
+        ConditionError: There is no operator.
         MetricError: Two metrics differ; conjugate one of them (:class:`Conjugate`).
 
     Example:
@@ -47,6 +48,8 @@ class Composition(Operator):
 
     def __init__(self, *operators: Operator, check: bool = True) -> None:
         super().__init__()
+        if not operators:
+            raise ConditionError("at least one operator", "none", "name one")
         self.parts = nn.ModuleList(operators)
         self.certified = _weakest(operators) if check else "none"
         if check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -127,6 +128,8 @@ def _where_and_when(options: argparse.Namespace, bench: Bench) -> dict[str, Any]
             "leave --device out for the CPU",
             options.device,
         ) from problem
+    if options.minutes is not None and not 0 < options.minutes < math.inf:
+        raise TrainingError("--minutes > 0", f"{options.minutes}", "5, say", options.minutes)
     end = None if options.minutes is None else time.monotonic() + 60 * options.minutes
     return {"device": options.device, "deadline": end}
 
