@@ -90,11 +90,35 @@ def test_ahead_of_the_classical_methods_and_behind_the_poster() -> None:
                                        sigma_percent=percent)
                            for image, percent in deconv_table.CELLS])  # fmt: skip
     ffdnet = six(PEERS, "pnp-ffdnet-dpir")
-    for method in ("bmo", "bmo-long"):
+    for method in ("bmo", "bmo-long"):  # whose networks are all our own
         found = six(SMALL, method, depth=1000)
         assert bool((found > best).all())
         assert float((poster - found).mean()) > 1 and bool((poster > found).all())
         assert bool((ffdnet > found).all())
+
+
+def test_with_a_public_reference() -> None:
+    found, ffdnet = six(SMALL, "corrected", depth=1000), six(PEERS, "pnp-ffdnet-dpir")
+    assert float((found - six(SMALL, "bmo-long", depth=1000)).mean()) > 1
+    ahead = found - six(PEERS, "pnp-ffdnet-stationary", depth=60)
+    assert int((ahead > 0).sum()) == 5 and float(ahead.min()) > -0.01
+    for lack in ((ffdnet - found)[:3].mean(), (ffdnet - found)[3:].mean()):
+        assert 0 < float(lack) < 0.2
+    start = six(SMALL, "corrected", depth=0)
+    assert abs(float((found - start).mean())) < 0.05  # the loop changes little
+
+
+def test_what_is_lost_against_the_best_depth() -> None:
+    def losing(method: str) -> list[str]:
+        rows = SMALL.select(method=method, metric="psnr_drop", depth=1000)
+        found = [r["setting"].get("case", "worst of all") for r in rows if r["value"] > 0.05]
+        return [case for case in found if case != "worst of all"]
+
+    assert len(losing("bmo")) == 2 and all(case.endswith("/0.5") for case in losing("bmo"))
+    assert len(losing("bmo-long")) > 2 and len(losing("corrected")) == 2
+    assert all(case.endswith("/5") for case in losing("corrected"))
+    assert max(SMALL.value(method=m, metric="psnr_drop", case="worst of all")
+               for m in ("bmo", "bmo-long")) < 0.4  # fmt: skip
 
 
 def test_what_the_upper_step_gains() -> None:

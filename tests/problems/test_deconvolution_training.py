@@ -14,7 +14,7 @@ from bmo.errors import DataError, DomainError, RecordError, TrainingError
 from bmo.problems import deconvolution as dec
 from bmo.problems.benches import BENCHES
 from bmo.problems.deconvolution import draws, measuring, methods, pictures, pieces, report, trained
-from bmo.problems.deconvolution.settings import CASES, COMPARED, Budget
+from bmo.problems.deconvolution.settings import CASES, COMPARED, CORRECTED, Budget
 
 DOUBLE = torch.float64
 
@@ -58,6 +58,13 @@ def pairs(count=2, side=32, seed=3, dtype=torch.float32):
     double = dtype == DOUBLE
     return draws.Pairs(*(t.to(torch.complex128) if t.is_complex() and double else t.to(dtype)
                          if not t.is_complex() else t for t in found))  # fmt: skip
+
+
+def built(name):
+    """A fresh method; what others would restore is the observation."""
+    model = dec.build(name, small())
+    model.restorer = lambda b, symbol, sigma: b
+    return model
 
 
 def moved(name, settings=None, amount=0.3, seed=1, dtype=DOUBLE):
@@ -215,9 +222,10 @@ class TestDraws:
 class TestMethods:
     @pytest.mark.parametrize("name", dec.METHODS)
     def test_a_loss_reaches_every_parameter_but_the_level_of_the_loop(self, name):
-        model = dec.build(name, small())
+        model = built(name)
         model.loss(pairs()).backward()
-        assert [n for n, p in model.named_parameters() if p.grad is None] == ["loop"]
+        untouched = [n for n, p in model.named_parameters() if p.grad is None]
+        assert "loop" in untouched and (name in CORRECTED or len(untouched) == 1)
         with pytest.raises(DomainError, match="unh"):
             dec.build("unh", small())
 
@@ -233,7 +241,7 @@ class TestMethods:
 
     def test_methods_say_whether_they_are_certified(self):
         for name in dec.METHODS:
-            model, batch = dec.build(name, small()), pairs(1)
+            model, batch = built(name), pairs(1)
             T = model.map(model.begin(*batch[1:]), *batch[1:])
             known = T.operator.certified == "by construction"
             assert known == (name in dec.CERTIFIED) and (T.alpha < 1) == known

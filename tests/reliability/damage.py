@@ -167,10 +167,7 @@ def figures(bits: int = 8, every: int = 1, whole: bool = True) -> Iterator[Figur
             places = range(0, len(kind.good), every if long else 1)
             for what, damages in (
                 ("altered", flips(kind.good, places, 1 if long else bits, 0)),
-                (
-                    "with other blanks or capitals",
-                    blanks(kind.good) if bits == 8 and not long else (),
-                ),
+                ("with other blanks or capitals", spaces),
                 ("truncated", cuts(kind.good, places)),
             ):
                 count, faults = kind.faults(damages)

@@ -13,6 +13,7 @@
 """
 
 from bmo.problems.deconvolution.blur import Blur, symbol_of
+from bmo.problems.deconvolution.building import build
 from bmo.problems.deconvolution.centred import CentredPotential
 from bmo.problems.deconvolution.checks import (
     require_batch,
@@ -23,7 +24,7 @@ from bmo.problems.deconvolution.checks import (
 from bmo.problems.deconvolution.draws import ImageBank, Pairs
 from bmo.problems.deconvolution.kernels import SIDES, levin, motion_kernel, motion_kernels
 from bmo.problems.deconvolution.measuring import scores, trajectory
-from bmo.problems.deconvolution.methods import Deblurrer, build
+from bmo.problems.deconvolution.methods import Deblurrer
 from bmo.problems.deconvolution.protocol import level, noise, observe, score, similarity
 from bmo.problems.deconvolution.settings import (
     CERTIFIED,

@@ -69,13 +69,18 @@ class CentredPotential(CertifiedPotential):
 
     def _compute(self) -> list[Layer]:
         guide = self.guide.to(self.maps.value)
-        level = self.sigma.to(guide).reshape(-1, 1, 1, 1).expand(len(guide), 1, *guide.shape[2:])
-        r = to_pieces(guide - self.reference(torch.cat([guide, level], 1)), self.stride)
+        r = to_pieces(self.centre(guide), self.stride)
         r = functional.pad(r, (2 * self.reach,) * 4, mode="circular")
         return [
             self._centred(layer, weight, r)
             for layer, weight in zip(super()._compute(), self.kernels, strict=True)
         ]
+
+    def centre(self, guide: Tensor) -> Tensor:
+        """The image r at the bound noise level, shape of the guide (B, 3, H, W)."""
+        level = self.sigma.to(guide).reshape(-1, 1, 1, 1).expand(len(guide), 1, *guide.shape[2:])
+        found: Tensor = guide - self.reference(torch.cat([guide, level], 1))
+        return found
 
     def _centred(self, layer: Layer, weight: Tensor, r: Tensor) -> Layer:
         r"""The layer with the bias :math:`\sigma c - Vr`; free filters if nothing is claimed."""

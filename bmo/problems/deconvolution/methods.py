@@ -14,19 +14,18 @@ each guided by the image of the round before. With the loop the guide stands sti
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from bmo.errors import DomainError, RecordError
+from bmo.errors import RecordError
 from bmo.gkm import GKM
 from bmo.inner import Inner
 from bmo.metric import Identity, Metric
-from bmo.networks import CertifiedPotential, UNet
 from bmo.operators import FourierDataStep, FourierWeight, Operator
 from bmo.parameters import Positive
-from bmo.problems.deconvolution.centred import CentredPotential
-from bmo.problems.deconvolution.draws import Pairs
-from bmo.problems.deconvolution.settings import METHODS, Settings
+from bmo.problems.deconvolution.settings import Settings
 from bmo.schedules import schedule
 
 #: Where the last level, relative to the noise, and the ratio of the weights start.
@@ -146,13 +145,7 @@ class Deblurrer(nn.Module):
 
     def begin(self, observed: Tensor, symbol: Tensor, sigma: Tensor) -> Tensor:
         r""":math:`u^0`: the Wiener image after the rounds; it knows the observation alone."""
-        spectrum, power = torch.fft.rfft2(observed), symbol.abs().square()
-        right = symbol.conj() * spectrum
-
-        def solve(u: Tensor | None, p: Tensor) -> Tensor:
-            top = right if u is None else right + p * torch.fft.rfft2(u)
-            return torch.fft.irfft2(top / (power + p), s=observed.shape[-2:])
-
+        solve = data_steps(observed, symbol)
         u = solve(None, self.wiener() * sigma.square())
         for level in self.levels(sigma)[:-1][: self.settings.rounds]:
             v = self.denoise(level, u)(u)
@@ -166,18 +159,18 @@ class Deblurrer(nn.Module):
         certified = D.certified != "none"
         return GKM(D, self.settings.alpha if certified else 1.0, check=certified)
 
-    def loss(self, batch: Pairs) -> Tensor:
+    def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
         r"""The mean root error of :math:`u^K`, and half of it of the start.
 
         The root of :math:`2\ell/n` is taken image by image: so no noise level outweighs another.
-        All steps but the last few are taken without gradient.
+        All steps but the last few are taken without gradient. A batch is a
+        :class:`~bmo.problems.deconvolution.draws.Pairs`, or one with restorations.
         """
-        clean, *given = batch
-        u = start = self.begin(*given)
-        inner = Inner(self.map(u, *given), self.mu, schedule(self.settings.s))
-        upper = Distance(clean)
-        sizes, back = inner.sizes(self.iterations), self.settings.back
-        ahead = len(sizes) - back
+        u = start = self.begin(*batch[1:])
+        inner = Inner(self.map(u, *batch[1:4]), self.mu, schedule(self.settings.s))
+        upper = Distance(batch[0])
+        sizes = inner.sizes(self.iterations)
+        ahead = len(sizes) - self.settings.back
         if ahead > 0:
             with torch.no_grad():
                 u = inner.advance(u.detach(), u, upper, sizes[:ahead])
@@ -193,11 +186,23 @@ class Deblurrer(nn.Module):
 
     @torch.no_grad()
     def restore(self, b: Tensor, symbol: Tensor, sigma: float | Tensor) -> Tensor:
-        """The image after K steps of T alone: no ground truth. Shapes as in :class:`Pairs`."""
+        """The image after K steps of T alone: no ground truth. Shapes as in training."""
         level = torch.as_tensor(sigma, dtype=b.dtype).reshape(-1, 1, 1, 1).expand(len(b), 1, 1, 1)
         u = self.begin(b, symbol, level)
         T = self.map(u, b, symbol, level)
         return T.iterate(u, iterations=self.settings.iterations).value
+
+
+def data_steps(observed: Tensor, symbol: Tensor) -> Callable[[Tensor | None, Tensor], Tensor]:
+    r""":math:`(u, p) \mapsto (p + K^\top K)^{-1}(pu + K^\top b)`; without u, :math:`u = 0`."""
+    power, right = symbol.abs().square(), symbol.conj() * torch.fft.rfft2(observed)
+
+    def solve(u: Tensor | None, p: Tensor) -> Tensor:
+        top = right if u is None else right + p * torch.fft.rfft2(u)
+        found: Tensor = torch.fft.irfft2(top / (power + p), s=observed.shape[-2:])
+        return found
+
+    return solve
 
 
 class Distance:
@@ -223,34 +228,3 @@ class Distance:
     def root(self, u: Tensor) -> Tensor:
         r"""The mean over images of :math:`\sqrt{2\ell/n}`."""
         return (2 * self(u) / self.clean[0].numel() + 1e-10).sqrt().mean()
-
-
-def build(name: str, settings: Settings, seed: int = 0) -> Deblurrer:
-    """A fresh model of a method; equal seeds give equal weights where methods share a network.
-
-    Args:
-        name: Out of :data:`~bmo.problems.deconvolution.settings.METHODS`.
-        settings: Of the experiment.
-        seed: Decides the weights.
-
-    Raises:
-        DomainError: Another name.
-
-    Example:
-        >>> from bmo.problems import deconvolution as dec
-        >>> dec.build("gkm", dec.PAGE).name
-        'gkm'
-    """
-    if name not in METHODS:
-        raise DomainError(f"one of the methods {METHODS}", repr(name), "choose one", name)
-    s = settings
-    kept = torch.get_rng_state()
-    torch.manual_seed(seed)
-    if name == "bmo-free":
-        net: Operator = UNet(3, s.free_widths)
-    elif name == "bmo-blind":
-        net = CertifiedPotential(3, s.features, s.blocks)
-    else:
-        net = CentredPotential(s.features, s.blocks, s.widths, s.map_widths, name != "ena")
-    torch.set_rng_state(kept)
-    return Deblurrer(name, net, s, s.mu if name.startswith("bmo") else 0.0)

@@ -14,10 +14,12 @@ from bmo.errors import DomainError
 NOISES = ("gaussian",)
 #: Joint (mu > 0), its mu = 0, end to end without constraint, and denoising alone.
 COMPARED = ("bmo", "gkm", "ena", "pnp")
-#: The comparison at one small budget, then the long run, its ablation, and a free network.
-METHODS = ("bmo", "gkm", "ena", "pnp", "bmo-long", "bmo-blind", "bmo-free")
+#: What begins at a restoration by a public denoiser.
+CORRECTED = ("corrected",)
+#: The comparison at one small budget, the long run, its ablation, a free network, and that.
+METHODS = (*COMPARED, "bmo-long", "bmo-blind", "bmo-free", *CORRECTED)
 #: Methods whose T is nonexpansive for every value of the parameters.
-CERTIFIED = ("bmo", "gkm", "pnp", "bmo-long", "bmo-blind")
+CERTIFIED = ("bmo", "gkm", "pnp", "bmo-long", "bmo-blind", *CORRECTED)
 #: (image, kernel, noise in percent) of the convergence test: every kernel three times, every image
 #: eight times, every noise level six times.
 CASES = tuple(
@@ -36,13 +38,33 @@ class Budget:
 
     Attributes:
         denoising: Steps of Adam on denoising alone.
-        steps: Steps of Adam on deblurring, through K steps of Algorithm 1.
+        steps: Steps of Adam on deblurring, through K steps of Algorithm 1; of ``corrected``, on
+            its start alone.
         deep: Steps of Adam after those, through many more steps of it: near the fixed point.
     """
 
     denoising: int
     steps: int
     deep: int = 0
+
+
+@dataclass(frozen=True)
+class Correcting:
+    """How the restoration of a public denoiser is corrected.
+
+    Attributes:
+        widths: Widths of the free network that corrects it.
+        parts: Files of training crops with their restorations, made once.
+        count: Crops in each.
+        side: Their side in pixels.
+        weight: Of the data step in the loop.
+    """
+
+    widths: tuple[int, ...] = (64, 96, 128)
+    parts: int = 200
+    count: int = 64
+    side: int = 96
+    weight: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +86,7 @@ class Settings:
         deep_iterations: K of the last part of hyper-training, of the methods that have one.
         back: The last steps of the loop that the gradient goes through.
         alpha: Relaxation of T.
+        correcting: Of the method that begins at a restoration by others.
         mu: Weight of the upper step, of the methods with one.
         s: Scale of :math:`s_k = s/(k+1)`.
         side: Side of a training patch in pixels.
@@ -106,6 +129,7 @@ class Settings:
     iterations: int = 16
     deep_iterations: int = 64
     back: int = 6
+    correcting: Correcting = Correcting()
     alpha: float = 0.9
     mu: float = 0.05
     s: float = 1.0
@@ -121,6 +145,7 @@ class Settings:
             "bmo-long": Budget(300_000, 100_000, 20_000),
             "bmo-blind": Budget(60_000, 20_000),
             "bmo-free": Budget(300_000, 100_000),
+            **dict.fromkeys(CORRECTED, Budget(60_000, 100_000)),
         }
     )
     denoising_rate: float = 2e-3
@@ -145,8 +170,8 @@ class Settings:
     depths: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
     table_depths: tuple[int, ...] = (0, 16, 32, 1000)
 
-    def seeds_of(self, method: str) -> tuple[int, ...]:
-        """The seeds of a method: all of them."""
+    def seeds_of(self, method: str, noise: str = "") -> tuple[int, ...]:
+        """The seeds of a method: all of them, whatever the noise."""
         return self.seeds
 
     def as_dict(self) -> dict[str, Any]:
@@ -169,6 +194,7 @@ SMALL = Settings(
     iterations=8,
     deep_iterations=32,
     back=4,
+    correcting=Correcting((32, 48, 64), parts=12),
     side=64,
     denoising_batch=8,
     batch=4,
@@ -178,6 +204,7 @@ SMALL = Settings(
         "bmo-long": Budget(1500, 2500, 1000),
         "bmo-blind": Budget(900, 300),
         "bmo-free": Budget(900, 300),
+        **dict.fromkeys(CORRECTED, Budget(900, 1200)),
     },
     warmup=30,
     table_depths=(0, 8, 16, 1000),

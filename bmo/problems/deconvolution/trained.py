@@ -7,8 +7,9 @@ from typing import Any
 
 from bmo import record
 from bmo.errors import RecordError
-from bmo.problems.deconvolution.methods import Deblurrer, build
-from bmo.problems.deconvolution.settings import settings_of
+from bmo.problems.deconvolution.building import build
+from bmo.problems.deconvolution.methods import Deblurrer
+from bmo.problems.deconvolution.settings import Correcting, settings_of
 
 #: The settings that a trained method was built with.
 BUILT = ("features", "blocks", "widths", "map_widths", "free_widths", "rounds", "iterations",
@@ -34,6 +35,11 @@ def trained(profile: str, method: str) -> Deblurrer:
     kept: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items() if k in BUILT
     }
+    if "correcting" in recorded:
+        of: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in recorded["correcting"].items()
+        }
+        kept["correcting"] = Correcting(**of)
     model = build(method, replace(settings_of(profile), **kept))
     model.take(record.find_weights(f"{name}.{method}"))
     return model
