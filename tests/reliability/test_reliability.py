@@ -156,7 +156,7 @@ def test_a_mixed_file_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_notebook_has_the_same_digits_with_two_threads() -> None:
-    path = ROOT / "notebooks" / "reliability.ipynb"
+    path = ROOT / "notebooks" / "02-metrics.ipynb"
     assert twice.differ(path.stem, twice.run(path, 2), twice.stored(path), False) == []
 
 

@@ -32,9 +32,12 @@ def run(path: Path, threads: int) -> list[list[Any]]:
         raise ValueError(f"{path.name} never calls setup()")
     for cell in asked:
         cell.source = re.sub(
-            r"^(setup\(.*\))$", rf"\1\ntorch.set_num_threads({threads})", cell.source, flags=re.M
+            r"^(setup\(.*\))$",
+            rf"\1\n__import__('torch').set_num_threads({threads})",
+            cell.source,
+            flags=re.M,
         )
-    last = nbformat.v4.new_code_cell("print(torch.get_num_threads())")
+    last = nbformat.v4.new_code_cell('print(__import__("torch").get_num_threads())')
     notebook.cells.append(last)
     place = {"metadata": {"path": str(path.parent)}}
     with patch.dict(os.environ, OMP_NUM_THREADS=str(threads)):
