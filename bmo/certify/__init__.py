@@ -7,6 +7,7 @@ from bmo.certify.checks import circular_norm, fejer, metric_is_spd, residual
 from bmo.certify.evidence import Evidence, require
 from bmo.certify.expansion import averaged, contraction, nonexpansive
 from bmo.certify.laws import firmly_nonexpansive, moreau, projection, prox_optimality
+from bmo.certify.usable import usable
 
 __all__ = [
     "Evidence",
@@ -22,4 +23,5 @@ __all__ = [
     "prox_optimality",
     "require",
     "residual",
+    "usable",
 ]

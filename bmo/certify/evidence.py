@@ -36,7 +36,7 @@ class Evidence:
     measured: float
     guaranteed: float
     holds: bool
-    where: Mapping[str, Tensor]
+    where: Mapping[str, Tensor] = field(repr=False)
     method: str
     found: Mapping[str, float] = field(default_factory=dict)
 

@@ -14,6 +14,8 @@ from bmo.networks.certified import (
 )
 from bmo.networks.maps import Maps
 from bmo.networks.potential import PRESETS, CertifiedPotential
+from bmo.networks.sequential import CertifiedSequential
+from bmo.networks.shrinkage import CertifiedShrinkage
 from bmo.networks.unet import UBody, UNet
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "CertifiedDense",
     "CertifiedNetwork",
     "CertifiedPotential",
+    "CertifiedSequential",
+    "CertifiedShrinkage",
     "Maps",
     "UBody",
     "UNet",

@@ -26,6 +26,7 @@ from bmo.operators.learned_splitting import (
     LearnedMonotoneEquilibrium,
     LearnedRED,
 )
+from bmo.operators.own import Own
 from bmo.operators.plug_and_play import RED, PnPProximalGradient
 from bmo.operators.primal_dual import PDHG, CondatVu
 from bmo.operators.spectral import largest_eigenvalue
@@ -65,6 +66,7 @@ __all__ = [
     "LinearisedALM",
     "MonotoneEquilibrium",
     "Operator",
+    "Own",
     "PnPProximalGradient",
     "Preparing",
     "ProximalADMM",

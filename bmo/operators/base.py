@@ -42,8 +42,9 @@ class Operator(nn.Module, ABC):
 
     Attributes:
         certified: How nonexpansiveness is known: ``"by construction"`` (for every value of the
-            parameters), ``"checked"`` (the condition was tested for the given values) or
-            ``"none"`` (an unconstrained network, or ``check=False``).
+            parameters), ``"checked"`` (the condition was tested for the given values),
+            ``"tested"`` (no counterexample was found, see :class:`Own`) or ``"none"`` (an
+            unconstrained network, or ``check=False``).
 
     An example: :class:`bmo.operators.Lambda`.
     """
@@ -84,10 +85,12 @@ class Operator(nn.Module, ABC):
         clone = _shallow(self)
         for name, value in data.items():
             if not _set_buffer(clone, name, value):
-                known = sorted({n.rsplit(".", 1)[-1] for n, _ in self.named_buffers()})
-                raise ConditionError(
-                    f"one of the data {known}", name, "use a name of this operator"
-                )
+                names = {n.rsplit(".", 1)[-1] for n, _ in self.named_buffers()}
+                known = sorted(names - {"point"})  # the trial point of a step of one's own
+                remedy = "use a name of this operator"
+                if not known:
+                    remedy = "keep data in a module: self.register_buffer('b', b)"
+                raise ConditionError(f"one of the data {known}", name, remedy)
         return clone.prepared()
 
     def prepared(self) -> Self:
@@ -215,7 +218,7 @@ def _acted(metric: Metric, u: Tensor) -> Tensor:
 class Lambda(Operator):
     r"""Any function as an operator, with the metric and the constant that its author claims.
 
-    Nothing is proved about it: :func:`bmo.certify.nonexpansive` tests the claim.
+    Nothing is proved about it, and nothing tested: :class:`Own` is the same with a test.
 
     Args:
         function: :math:`u \mapsto D(u)`; a module's parameters become part of omega.

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bmo.problems import deconvolution
+from bmo.problems import deconvolution, deraining
 from bmo.problems import sparse_coding as images
 from bmo.problems.deconvolution import pieces as deconvolution_pieces
 from bmo.problems.deconvolution import report as deconvolution_report
+from bmo.problems.deraining import pieces as deraining_pieces
+from bmo.problems.deraining import report as deraining_report
 from bmo.problems.sparse_coding import gaussian
 from bmo.problems.sparse_coding import pieces as image_pieces
 from bmo.problems.sparse_coding import report as image_report
@@ -85,6 +87,18 @@ BENCHES = {
         "PSNR in dB",
         {"metric": "psnr"},
         ("sigma_percent", "image", "method"),
+        lambda part: {"": part["psnr"]},
+        movable=True,
+    ),
+    deraining_report.EXPERIMENT: Bench(
+        deraining.NOISES,
+        deraining.METHODS,
+        deraining.settings_of,
+        deraining_pieces.Pieces,
+        deraining_report.save,
+        "PSNR in dB",
+        {"metric": "psnr", "channel": "Y"},
+        ("dataset", "method"),
         lambda part: {"": part["psnr"]},
         movable=True,
     ),

@@ -2,28 +2,33 @@
 
 The chapter's number is the one in its file's name: ``book/03-km`` and its notebook
 ``notebooks/03-km`` share the 3. Sphinx would number by the place in the table of
-contents, and each new chapter would then shift all later ones.
+contents, and each new chapter would then shift all later ones. An appendix has a letter
+instead: ``book/c-own-problem`` and ``notebooks/c-own-tv`` share the C.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Any, cast
 
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.environment.collectors.toctree import TocTreeCollector
 
 
-def chapter(docname: str) -> tuple[int, ...]:
-    """Return the number in a page's name, or nothing."""
-    match = re.search(r"/(\d\d)-[^/]*$", docname)
-    return (int(match.group(1)),) if match else ()
+def chapter(docname: str) -> tuple[int | str, ...]:
+    """Return the number in a page's name, the letter of an appendix, or nothing."""
+    match = re.search(r"/(\d\d|[a-z])-[^/]*$", docname)
+    if match is None:
+        return ()
+    return (int(match.group(1)),) if match.group(1).isdigit() else (match.group(1).upper(),)
 
 
 def number(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """Number again, with the chapters in place of Sphinx's own section numbers."""
     shown, before = env.toc_secnumbers, env.toc_fignumbers
-    env.toc_secnumbers = {name: {"": chapter(name)} for name in env.found_docs}
+    # letters of appendices stand where Sphinx expects numbers: it only prints them
+    env.toc_secnumbers = {name: {"": cast(Any, chapter(name))} for name in env.found_docs}
     changed = TocTreeCollector().assign_figure_numbers(env)
     env.toc_secnumbers = shown  # headings carry their number in their own text
     for name, numbers in before.items():  # the paper's Algorithm 1 stays Algorithm 1

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bookfiles import ROOT
 from scipy.optimize import linprog
 from torch import Tensor
 
+from bmo import data, record
 from bmo.baselines import deraining
-from bmo.baselines.deraining import command, directional, measuring, progressive
+from bmo.baselines.deraining import command, directional, measuring, progressive, report
 from bmo.baselines.deraining.directional import Weights
 from bmo.baselines.deraining.pairs import fitted, names
 from bmo.errors import DataError, DomainError, ShapeError
@@ -162,11 +165,68 @@ def test_command(tmp_path: Path, little: list[int], capsys: pytest.CaptureFixtur
     assert "a pair from 1 to 100" in capsys.readouterr().err
 
 
+def test_record_of_every_pair(
+    tmp_path: Path,
+    little: list[int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert report.COUNT == command.COUNT == 100
+    for module in (report, command):
+        monkeypatch.setattr(module, "COUNT", 4)
+    call = ["--method", "input", "directional", "--record", "--out", str(tmp_path)]
+    assert command.main([*call, "--pairs", "1", "2"]) == 2
+    assert "2 of them are missing" in capsys.readouterr().err
+    assert command.main(call) == 0 and "record: " in capsys.readouterr().out
+    made = record.read(tmp_path / "deraining-peers.full.json")
+    kept = json.loads((tmp_path / "rain100h.directional.json").read_text())
+    values = [kept[str(n)]["ssim_rgb"] for n in range(1, 5)]
+    assert made.curves["ssim_rgb/rain100h/unh-directional"] == values
+    where = {"method": "unh-directional", "dataset": "rain100h"}
+    assert made.value(**where, metric="ssim", channel="RGB") == pytest.approx(np.mean(values))
+    assert made.value(**where, metric="seconds") * 4 < made.seconds
+    assert made.value(method="prenet", dataset="rain100l", metric="psnr") == 37.48
+    assert not made.select(metric="psnr lost by cutting")
+    assert {r["setting"]["citation"] for r in made.select(source="published")} <= cited()
+    assert len(made.data) == 12 and made.command.endswith("input directional --record")
+    assert len(report.files_of(["prenet", "prn_r"])) == 16
+    for name in report.files_of(["prenet", "prn_r"]):
+        assert data.data_file(name).sha256
+
+
+def test_what_cutting_loses(tmp_path: Path, little: list[int]) -> None:
+    """The row is the mean loss over the pairs that were tried, and says how many."""
+    half = 0.5 / 255
+    for name, shift, pairs in (("prenet", half, (1, 2, 3)), ("prenet-cut", 3 * half, (1, 3))):
+        measuring.measure_set(
+            lambda x, by=shift: x - 0.1 + by, "rain100l", pairs, tmp_path / f"rain100l.{name}.json"
+        )
+    results = {("prenet", "rain100l"): measuring.read(tmp_path / "rain100l.prenet.json")}
+    rows = report.lost_by_cutting(tmp_path, results)
+    (lost,) = [
+        r for r in rows if r["metric"].startswith("psnr") and r["setting"]["channel"] == "RGB"
+    ]
+    other = measuring.read(tmp_path / "rain100l.prenet-cut.json")
+    expected = [results["prenet", "rain100l"][n]["psnr_rgb"] - other[n]["psnr_rgb"] for n in (1, 3)]
+    assert lost["value"] == pytest.approx(np.mean(expected)) and lost["n"] == 2
+    assert lost["method"] == "ena-prenet" and len(rows) == 4
+
+
+def cited() -> set[str]:
+    """The keys of the bibliography."""
+    return set(re.findall(r"^@\w+\{(\w+),", (ROOT / "book/references.bib").read_text(), re.M))
+
+
 def test_a_network_is_loaded_for_its_set(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr(command, "published", lambda *names: asked.append(names))
     command.restorer("prn_r", "rain100h")
-    assert asked == [("prn_r", "rain100h")]
+    command.restorer("prenet-cut", "rain100l")
+    assert asked == [("prn_r", "rain100h"), ("prenet", "rain100l")]
+    image = torch.rand(3, 8, 8)
+    lost = image - progressive.cut(lambda x: x)(image)
+    assert 0 <= float(lost.min()) and float(lost.max()) < 1 / 255
+    assert float(lost.mean()) == pytest.approx(0.5 / 255, rel=0.2)
 
 
 def test_directional_solves_its_convex_problem() -> None:

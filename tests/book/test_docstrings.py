@@ -6,15 +6,16 @@ import re
 
 from bookfiles import ROOT
 
-CITED = re.compile(r"chapter\s+(\d+),\s+\"([^\"]+)\"", re.IGNORECASE)
+CITED = re.compile(r"(?:chapter|appendix)\s+(\d+|[a-z]),\s+\"([^\"]+)\"", re.IGNORECASE)
 HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 
 
-def headings() -> dict[int, set[str]]:
-    """Return the headings of each chapter, by its number."""
+def headings() -> dict[str, set[str]]:
+    """Return the headings of each chapter, by its number, and of each appendix, by its letter."""
+    pages = {page.name.split("-")[0].lstrip("0"): page for page in (ROOT / "book").glob("*-*.md")}
     return {
-        int(page.name[:2]): {plain(h) for h in HEADING.findall(page.read_text("utf8"))}
-        for page in (ROOT / "book").glob("[0-9][0-9]-*.md")
+        name.lower(): {plain(h) for h in HEADING.findall(page.read_text("utf8"))}
+        for name, page in pages.items()
     }
 
 
@@ -29,7 +30,7 @@ def missing() -> list[str]:
     there, found = headings(), []
     for path in sorted((ROOT / "bmo").rglob("*.py")):
         for number, title in CITED.findall(path.read_text("utf8")):
-            chapter = there.get(int(number))
+            chapter = there.get(number.lower())
             if chapter is not None and plain(title) not in chapter:
                 found.append(f"{path.relative_to(ROOT)}: chapter {number}, {plain(title)!r}")
     return found

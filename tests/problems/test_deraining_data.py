@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,13 +52,13 @@ def test_the_making_of_a_layer_is_recovered(streaks: Streaks) -> None:
     layers = [render([streaks], (240, 320), rng) for _ in range(6)]
     found = [measure_rain(rain) for rain in layers]
     mean = {n: np.mean([getattr(one, n) for one in found]) for n in (*NAMES, "density")}
-    assert mean["angle"] == pytest.approx(streaks.angle, abs=1.0)
-    assert mean["length"] == pytest.approx(streaks.length, rel=0.08)
-    assert mean["width"] == pytest.approx(streaks.width, rel=0.04)
-    assert mean["brightness"] == pytest.approx(streaks.brightness, rel=0.06)
-    assert mean["density"] == pytest.approx(streaks.density, rel=0.15)
+    assert mean["angle"] == pytest.approx(streaks.angle, abs=0.18)
+    assert mean["length"] == pytest.approx(streaks.length, rel=0.075)
+    assert mean["width"] == pytest.approx(streaks.width, rel=0.02)
+    assert mean["brightness"] == pytest.approx(streaks.brightness, rel=0.02)
+    assert mean["density"] == pytest.approx(streaks.density, rel=0.13)
     assert mean["amount"] == pytest.approx(float(torch.stack(layers).mean()), rel=1e-9)
-    assert mean["amount"] == pytest.approx(streaks.amount, rel=0.05)
+    assert mean["amount"] == pytest.approx(streaks.amount, rel=0.046)
 
 
 def test_streaks_longer_than_can_be_seen_have_the_longest_length() -> None:
@@ -69,10 +70,10 @@ def test_moments_are_those_of_campbells_theorem() -> None:
     one = Streaks(20.0, 15.0, 0.8, 0.2, 0.01)
     rng, k = data.generator(1), streak(20.0, 15.0, 0.8)
     layers = torch.stack([render([one], (128, 128), rng) for _ in range(30)])
-    assert float(layers.mean()) == pytest.approx(0.01 * 0.2 * float(k.sum()), rel=0.01)
+    assert float(layers.mean()) == pytest.approx(0.01 * 0.2 * float(k.sum()), rel=0.007)
     square = 0.2**2 * (1 + 0.3 + 0.3**2) / 3 / 0.65**2  # of uniform drops with this mean
     variance = 0.01 * square * float(k.square().sum())
-    assert float(layers.var()) == pytest.approx(variance, rel=0.03)
+    assert float(layers.var()) == pytest.approx(variance, rel=0.014)
 
 
 def test_autocorrelation_against_a_direct_sum() -> None:
@@ -246,6 +247,8 @@ def real_pairs() -> Iterator[tuple[Tensor, Tensor]]:
 def test_ranges_are_those_of_the_real_pairs_and_synthetic_rain_resembles_them() -> None:
     rng, real, made = data.generator(0), [], []
     for rainy, clean in real_pairs():
+        gap, whole = rainy - clean, (rainy < 1).all(0)  # rain is grey where no colour is cut off
+        assert float((gap.amax(0) - gap.amin(0))[whole].max()) < 1e-12
         real.append(measure_rain(*rain_of(rainy, clean)))
         made += [measure_rain(*rain_of(add_rain(clean, rng), clean)) for _ in range(2)]
     assert len(real) == 12
@@ -253,9 +256,9 @@ def test_ranges_are_those_of_the_real_pairs_and_synthetic_rain_resembles_them() 
     for name in NAMES:
         factor = CUT_OFF if name == "brightness" else 1.0
         expected = [factor * end for end in getattr(fitted, name)]
-        assert getattr(HEAVY, name) == pytest.approx(expected, rel=0.01)
-    lightest = min(one.amount for one in real)
-    assert LIGHT.amount == pytest.approx((lightest / 4, 2 * lightest), rel=0.01)
+        assert getattr(HEAVY, name) == pytest.approx(expected, rel=0.003)
+    assert LIGHT.amount == pytest.approx([end / 5 for end in HEAVY.amount], rel=1e-12)
+    assert replace(LIGHT, amount=HEAVY.amount, layers=HEAVY.layers) == HEAVY
     for name in NAMES:  # no test of this size can tell their laws apart
         values = [[getattr(one, name) for one in each] for each in (real, made)]
         assert ks_2samp(*values).pvalue > 0.1

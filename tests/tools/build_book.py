@@ -16,6 +16,7 @@ import deconv_table
 import efficiency
 import methods_table
 import notation
+import rain_table
 import report
 import sparse_table
 from bookfiles import HTML, ROOT
@@ -36,7 +37,7 @@ def main() -> int:
         print(f"{name}: written again from the registry, notebook 9 and the record")
     for name in sparse_table.write():
         print(f"{name}: written again from the records")
-    for name in deconv_table.write():
+    for name in [*deconv_table.write(), *rain_table.write()]:
         print(f"{name}: written again from the records")
     for name in efficiency.write():
         print(f"{name}: written again from the record")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import deconv_table
+import rain_table
 import readme_table
 import report_runs
 import yaml
@@ -54,7 +55,7 @@ def sources(root: Path = ROOT) -> Sources:
     """Read them."""
     printed = yaml.safe_load((root / PUBLISHED).read_text("utf8"))
     record = read(root / readme_table.RECORD)
-    examined = {"deconvolution": deconv_table.ours(root)}
+    examined = {"deconvolution": deconv_table.ours(root), "deraining": rain_table.ours(root) or []}
     return Sources(ledger(root), printed["lines"], printed["figures"], record, examined)
 
 

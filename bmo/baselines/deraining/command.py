@@ -15,14 +15,17 @@ from pathlib import Path
 from bmo.baselines.deraining.directional import CHOSEN, directional
 from bmo.baselines.deraining.measuring import KEYS, Restorer, mean, measure_set
 from bmo.baselines.deraining.pairs import COUNT, DATASETS
-from bmo.baselines.deraining.progressive import METHODS, published
+from bmo.baselines.deraining.progressive import CUT, METHODS, cut, published
+from bmo.baselines.deraining.report import save
 from bmo.errors import BMOError
 
-CHOICES = ("input", "directional", *METHODS)
+CHOICES = ("input", "directional", *METHODS, *CUT)
 
 
 def restorer(method: str, dataset: str) -> Restorer:
     """The method by its name; a network has the weights that were trained for the set."""
+    if method in CUT:
+        return cut(published(CUT[method], dataset))
     if method == "input":
         return lambda rainy: rainy
     if method == "directional":
@@ -47,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 found = measure_set(restore, dataset, numbers, file, lambda s: print(s, flush=True))
                 values = " ".join(f"{key} {mean(found)[key]:.4f}" for key in KEYS)
                 print(f"{method} on {dataset}, {len(found)} images: {values}", flush=True)
+        if options.record:
+            print(f"record: {save(options.out, options.method)}")
     except BMOError as problem:
         print(f"bmo: {problem}", file=sys.stderr)
         return 2
@@ -60,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--dataset", nargs="+", choices=DATASETS, default=list(DATASETS))
     top.add_argument("--pairs", nargs="+", type=int, help="numbers of pairs (default: all)")
     top.add_argument("--out", type=Path, default=Path("runs/deraining"), help="folder of results")
+    top.add_argument("--record", action="store_true", help="write a record (needs every pair)")
     return top
 
 

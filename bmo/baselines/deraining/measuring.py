@@ -8,6 +8,7 @@ that. RGB figures are those of the 8-bit colours.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -59,7 +60,8 @@ def measure_set(
         tell: Called with one line for each new image.
 
     Returns:
-        Number of the pair → its values, for the pairs asked for.
+        Number of the pair → its values and the ``seconds`` of the restoration, for the pairs asked
+        for.
 
     Raises:
         DataError: An image is missing or altered, or the file of results is damaged.
@@ -71,7 +73,10 @@ def measure_set(
         if number in found:
             continue
         rainy, clean = pair(dataset, number)
-        found[number] = score(restore(rainy[None])[0], clean)
+        started = time.perf_counter()
+        restored = restore(rainy[None])[0]
+        seconds = time.perf_counter() - started
+        found[number] = {**score(restored, clean), "seconds": seconds}
         text = json.dumps({str(k): found[k] for k in sorted(found)}, indent=1)
         write_atomic(file, text.encode())
         tell(f"{dataset} {number}: " + " ".join(f"{found[number][key]:.4f}" for key in KEYS))
@@ -88,7 +93,9 @@ def read(file: Path) -> dict[int, dict[str, float]]:
         return {}
     try:
         content = json.loads(file.read_text("utf8"))
-        return {int(n): {key: float(v[key]) for key in KEYS} for n, v in content.items()}
+        return {
+            int(n): {key: float(v[key]) for key in (*KEYS, "seconds")} for n, v in content.items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise DataError(
             f"results of images in {file}", f"{problem!r}", "delete it and start anew", str(file)

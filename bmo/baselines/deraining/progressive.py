@@ -11,7 +11,7 @@ is applied five times. The names of the parts are those of the published weights
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import torch
@@ -28,6 +28,8 @@ METHODS = {
     "prn": ("PRN6", False, False),
     "prn_r": ("PRN6_r", False, True),
 }
+#: The same networks with their images cut to 8 bits instead of rounded, as the authors store them.
+CUT = {f"{method}-cut": method for method in METHODS}
 #: The set that the weights were trained for, by the name of the test set.
 TRAINED_ON = {"rain100l": "Rain100L", "rain100h": "Rain100H"}
 WIDTH = 32
@@ -134,11 +136,33 @@ def published(method: str, trained_on: str) -> Progressive:
             "correct the name",
             method,
         )
-    stem, memory, recursive = METHODS[method]
-    path = locate(f"weights/prenet/{TRAINED_ON[trained_on]}_{stem}.pth")
+    _, memory, recursive = METHODS[method]
+    path = locate(file_name(method, trained_on))
     network = Progressive(memory, recursive)
     load(network, path.read_bytes(), str(path))
     return network.eval()
+
+
+def cut(restore: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same method, its images cut to multiples of 1/255: nothing is rounded up.
+
+    The published figures of these networks were measured on images that were stored like this.
+
+    Example:
+        >>> cut(lambda x: x)(torch.tensor([0.999, 1.2])).mul(255).tolist()
+        [254.0, 255.0]
+    """
+    return lambda rainy: torch.floor(restore(rainy).clamp(0.0, 1.0) * 255) / 255
+
+
+def file_name(method: str, trained_on: str) -> str:
+    """The registered name of published weights.
+
+    Example:
+        >>> file_name("prn", "rain100l")
+        'weights/prenet/Rain100L_PRN6.pth'
+    """
+    return f"weights/prenet/{TRAINED_ON[trained_on]}_{METHODS[method][0]}.pth"
 
 
 def load(network: nn.Module, content: bytes, name: str) -> None:

@@ -82,9 +82,7 @@ def _real(settings: Settings) -> Pictures:
 
 
 def _page(settings: Settings) -> Pictures:
-    def small(name: str) -> Tensor:
-        return halved(_picture(name))
-
+    small = small_picture
     test = {name.split(".")[0]: _middle(small(name), settings.crop).double() for name in TEST}
     return Pictures(
         [to_uint8(small(name)) for name in TRAIN],
@@ -92,6 +90,11 @@ def _page(settings: Settings) -> Pictures:
         {name: to_uint8(image).double() / 255 for name, image in test.items()},
         [f"scikit-image/{name}" for name in (*TRAIN, *HELD_OUT, *TEST)],
     )
+
+
+def small_picture(name: str) -> Tensor:
+    """A colour picture of scikit-image's wheel, halved: shape (3, H, W) on [0, 1], float32."""
+    return halved(_picture(name))
 
 
 def _picture(name: str) -> Tensor:

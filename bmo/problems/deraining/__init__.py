@@ -8,10 +8,18 @@
   layer shows of its making, and synthetic rain.
 * :mod:`~bmo.problems.deraining.folders`, :mod:`~bmo.problems.deraining.overlap`: folders of
   training pairs; no test picture among them.
+* :mod:`~bmo.problems.deraining.draws`, :mod:`~bmo.problems.deraining.pictures`: training pairs.
+* :mod:`~bmo.problems.deraining.guided`, :mod:`~bmo.problems.deraining.methods`: what is learned,
+  and the map that is run.
+* :mod:`~bmo.problems.deraining.measuring`: testing, without ground truth.
+* :mod:`~bmo.problems.deraining.settings`, :mod:`~bmo.problems.deraining.pieces`,
+  :mod:`~bmo.problems.deraining.report`: the experiment and its record.
 """
 
 from bmo.problems.deraining.derainer import Derainer
+from bmo.problems.deraining.draws import Pairs, RainBank, Weather
 from bmo.problems.deraining.folders import folder_pairs, load_pairs
+from bmo.problems.deraining.guided import Guide, GuidedStep, Pull
 from bmo.problems.deraining.kernels import line_kernel, line_kernels, published_kernels
 from bmo.problems.deraining.layers import (
     curvature,
@@ -20,21 +28,48 @@ from bmo.problems.deraining.layers import (
     rain_layer,
     symbols,
 )
+from bmo.problems.deraining.measuring import trajectory
+from bmo.problems.deraining.methods import RainRemover, build
 from bmo.problems.deraining.model import Deraining
 from bmo.problems.deraining.overlap import require_disjoint
+from bmo.problems.deraining.settings import (
+    CERTIFIED,
+    FULL,
+    METHODS,
+    NOISES,
+    PAGE,
+    SMALL,
+    Settings,
+    settings_of,
+)
 from bmo.problems.deraining.statistics import Streaks, measure_rain, rain_of
 from bmo.problems.deraining.step import RainStep
 from bmo.problems.deraining.synthesis import HEAVY, LIGHT, Ranges, add_rain, draw, fit, render
 
 __all__ = [
+    "CERTIFIED",
+    "FULL",
     "HEAVY",
     "LIGHT",
+    "METHODS",
+    "NOISES",
+    "PAGE",
+    "SMALL",
     "Derainer",
     "Deraining",
+    "Guide",
+    "GuidedStep",
+    "Pairs",
+    "Pull",
+    "RainBank",
+    "RainRemover",
     "RainStep",
     "Ranges",
+    "Settings",
     "Streaks",
+    "Weather",
     "add_rain",
+    "build",
     "curvature",
     "curvature_bound",
     "draw",
@@ -50,5 +85,7 @@ __all__ = [
     "rain_of",
     "render",
     "require_disjoint",
+    "settings_of",
     "symbols",
+    "trajectory",
 ]
