@@ -40,7 +40,8 @@ def run(path: Path, threads: int) -> list[list[Any]]:
     last = nbformat.v4.new_code_cell('print(__import__("torch").get_num_threads())')
     notebook.cells.append(last)
     place = {"metadata": {"path": str(path.parent)}}
-    with patch.dict(os.environ, OMP_NUM_THREADS=str(threads)):
+    # threads that wait shall not keep others from working
+    with patch.dict(os.environ, OMP_NUM_THREADS=str(threads), OMP_WAIT_POLICY="passive"):
         os.environ.pop("MPLBACKEND", None)  # or the kernels would not draw
         NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", resources=place).execute()
     if last.outputs[0]["text"].strip() != str(threads):
