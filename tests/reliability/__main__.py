@@ -51,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not (options.resume and _file(options.out, name).exists()):
             try:
                 _keep(options.out, name)
-            except DeadKernelError as problem:  # by something outside; a later call tries again
+            # a kernel that something outside has ended; a later call tries again
+            except (DeadKernelError, AssertionError) as problem:
                 print(f"{name}: {problem}", flush=True)
                 continue
         for figure in _kept(options.out, name)["figures"]:
