@@ -158,6 +158,18 @@ def test_every_map_comes_to_rest() -> None:
             assert max(mean) - mean[-1] < 0.05
 
 
+def test_the_anchored_loop_rests_at_a_worse_point() -> None:
+    for dataset in ("rain100l", "rain100h"):
+        at = {"metric": "psnr", "dataset": dataset, "channel": "Y", "depth": 8}
+        assert abs(SMALL.value(method="bmo-h", **at) - SMALL.value(method="bmo", **at)) < 0.02
+        lost = [
+            row["value"]
+            for row in SMALL.select(method="bmo-h", metric="psnr_drop", dataset=dataset, depth=1000)
+        ]
+        assert len(lost) == 10 and sum(lost) / 10 > 1 and max(lost) > 4
+    assert SMALL.value(method="bmo-h", metric="diverged", case="worst of all") == 0
+
+
 @torch.no_grad()
 def test_the_recorded_map_on_new_rain_and_where_it_fails() -> None:
     torch.set_default_dtype(torch.float32)
