@@ -1,5 +1,6 @@
 # make book   set up and build the book          make notebooks  run the notebooks again, in place
 # make test   set up and pass every test         make lab        open JupyterLab
+# make reliability  break it in every way we know, print the figures, write the record (hours)
 # make bench  time hypergradients beside their peers, in an environment of its own (PROFILE=full: all)
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -7,7 +8,7 @@ BENCH := .venv-bench/bin
 PROFILE ?= page
 export OMP_NUM_THREADS := 1
 
-.PHONY: book test notebooks lab bench clean
+.PHONY: book test notebooks lab bench reliability clean
 
 book: $(STAMP)
 	$(BIN)/python tests/tools/build_book.py
@@ -22,6 +23,9 @@ test: $(STAMP)
 notebooks: $(STAMP)
 	$(BIN)/python tests/tools/run_notebooks.py
 	$(BIN)/python tests/tools/readme_figure.py
+
+reliability: $(STAMP)
+	$(BIN)/python -m tests.reliability
 
 lab: $(STAMP)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[lab]'

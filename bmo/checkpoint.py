@@ -1,10 +1,12 @@
 """Everything that a resumption of a training needs, in one file, whole or not at all.
 
-Book: chapter 6. Of several processes the first one writes and reads; the others are told.
+Book: chapter 6. The file begins with the sha256 of the rest: torch itself does not notice an
+altered number. Of several processes the first one writes and reads; the others are told.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,8 @@ def save_checkpoint(
         "random": torch.get_rng_state(),
     }
     torch.save(state, stream)
-    write_atomic(path, stream.getvalue(), TrainingError)
+    content = stream.getvalue()
+    write_atomic(path, _seal(content) + content, TrainingError)
 
 
 def load_checkpoint(
@@ -48,8 +51,7 @@ def load_checkpoint(
 ) -> list[float]:
     """Restore model, optimizer and torch's own random state; return the losses so far.
 
-    Without a checkpoint nothing is changed, and there are no losses so far. Only tensors and
-    plain numbers are read, so a checkpoint cannot run code.
+    Without a checkpoint nothing is changed, and there are no losses so far.
 
     Raises:
         TrainingError: Damaged, or made with another plan or for another model.
@@ -60,12 +62,11 @@ def load_checkpoint(
         return []
     remedy = f"delete {path} to start anew"
     try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        state = state_of(content)
         made, losses = state["plan"], state["losses"]
     except Exception as problem:  # torch raises many kinds for a damaged file
-        raise TrainingError(
-            f"a whole checkpoint {path}", f"{type(problem).__name__}", remedy, str(path)
-        ) from problem
+        said = f"{type(problem).__name__}: {problem}".splitlines()[0]
+        raise TrainingError(f"a whole checkpoint {path}", said, remedy, str(path)) from problem
     # How often checkpoints are written decides nothing about the numbers.
     differ = sorted(k for k in plan if k != "every" and made.get(k) != plan[k])
     if differ:
@@ -81,6 +82,28 @@ def load_checkpoint(
         ) from problem
     torch.set_rng_state(state["random"])
     return list(losses)
+
+
+def state_of(content: bytes) -> dict[str, Any]:
+    """What a checkpoint's bytes hold; only tensors and plain numbers, so it cannot run code.
+
+    One of an older version, without a sha256 before it, is read too.
+
+    Raises:
+        ValueError: It was altered or truncated. Torch has errors of its own for other files.
+    """
+    line, _, rest = content.partition(b"\n")
+    sealed = line.startswith(b"sha256 ")
+    if sealed and line + b"\n" != _seal(rest):
+        raise ValueError("another sha256: altered or truncated")
+    stream = io.BytesIO(rest if sealed else content)
+    state: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
+    return state
+
+
+def _seal(content: bytes) -> bytes:
+    """The first line of the file."""
+    return b"sha256 " + hashlib.sha256(content).hexdigest().encode() + b"\n"
 
 
 def _read(path: Path) -> bytes:

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
 from bmo import record
 from bmo.bench import command as bench
-from bmo.errors import BMOError, TrainingError
+from bmo.errors import BMOError, TrainingError, require_whole
 from bmo.performance import experiment as certificates
 from bmo.problems import command as training
 from bmo.problems.deconvolution import peers_report as peers
@@ -57,6 +58,14 @@ The recorded results of a folder.
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        text = " ".join(message.split())
+        raise BMOError("arguments that the command knows", text, f"see {self.prog} --help", text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
@@ -64,10 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["train", "sparse-coding", "--seeds", "-1"])
         2
     """
-    options = parser().parse_args(arguments)
     # Codes that decay to zero pass through subnormal numbers, which are a hundred times slower.
     torch.set_flush_denormal(True)
     try:
+        options = parser().parse_args(arguments)
         options.run(options)
     except BMOError as problem:
         print(f"bmo: {problem}", file=sys.stderr)
@@ -82,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="python -m bmo",
         description="Bilevel Meta Optimization: hyper-train, evaluate, time, look after records.",
     )
@@ -146,6 +155,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     depths = sorted(set(options.depths))
     if depths[0] < 0:
         raise TrainingError("depths >= 0", f"{depths[0]}", "count steps of T", depths[0])
+    require_whole("--seed", options.seed)
     name = f"{options.experiment}.{options.profile}"
     model = trained(name, options.noise, options.method)
     settings = settings_of(options.profile)
@@ -173,7 +183,7 @@ def run_records(options: argparse.Namespace) -> None:
         for file, sha256 in record.seal(options.folder).items():
             print(f"{sha256[:16]}  {file}")
         return
-    paths = sorted(options.folder.glob("*.json")) if options.folder.is_dir() else []
+    paths = sorted(record.require_folder(options.folder).glob("*.json"))
     if not paths:
         print(f"no record in {options.folder}")
     for path in paths:

@@ -6,7 +6,11 @@ package can still catch it. The offending value travels with the error.
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import torch
+from torch import Tensor
 
 
 class BMOError(ValueError):
@@ -73,3 +77,85 @@ class RecordError(BMOError):
 
 class TrainingError(BMOError):
     """A training run cannot start or resume as asked."""
+
+
+def require_number(name: str, value: Any) -> float:
+    """A value as a float; a word, ``None`` or a list is refused by its name.
+
+    Raises:
+        DomainError: It is not a number.
+
+    Example:
+        >>> require_number("alpha", 0.5)
+        0.5
+        >>> require_number("alpha", "half")
+        Traceback (most recent call last):
+        ...
+        bmo.errors.DomainError: required: a number alpha; got: 'half'; remedy: use alpha = 0.5
+    """
+    try:
+        if not isinstance(value, str | bytes):
+            return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        pass  # float itself does not know the name
+    raise DomainError(f"a number {name}", _short(value), f"use {name} = 0.5", value)
+
+
+def require_whole(name: str, value: Any, least: int = 0) -> int:
+    """A value as an int; a fraction, a word, infinity, or less than ``least`` is refused.
+
+    Raises:
+        DomainError: It is not a whole number, or too small.
+
+    Example:
+        >>> require_whole("iterations", 3)
+        3
+    """
+    number = require_number(name, value)
+    if not least <= number < math.inf or number != int(number):
+        raise DomainError(
+            f"a whole number {name} >= {least}",
+            f"{name} = {value}",
+            f"{name} = {least}, say",
+            value,
+        )
+    return int(number)
+
+
+def require_tensor(name: str, value: Any) -> Tensor:
+    """A value that is a tensor; a list or an array is refused by its name.
+
+    Raises:
+        ShapeError: It is not a tensor.
+
+    Example:
+        >>> require_tensor("u0", torch.ones(1))
+        tensor([1.])
+    """
+    if not isinstance(value, Tensor):
+        remedy = f"use torch.as_tensor({name})"
+        raise ShapeError(
+            f"a tensor {name}", f"{type(value).__name__} {_short(value)}", remedy, value
+        )
+    return value
+
+
+def as_numbers(value: Any, dtype: torch.dtype | None = None) -> Tensor:
+    """:func:`torch.as_tensor`, which refuses a word in words.
+
+    Raises:
+        DomainError: It is neither a number nor a tensor.
+
+    Example:
+        >>> as_numbers(2.0, torch.float64)
+        tensor(2., dtype=torch.float64)
+    """
+    try:
+        return torch.as_tensor(value, dtype=dtype)
+    except (TypeError, ValueError, RuntimeError):
+        raise DomainError("a number or a tensor", _short(value), "use 0.5, say", value) from None
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -5,11 +5,14 @@ guarantee is stated and tested in one place:
 
 * a file is used only after its bytes were hashed and compared with a known sha256;
 * a file is written under a temporary name and renamed, so a reader meets the old file or
-  the new one, never half of one, and two writers cannot mix their bytes.
+  the new one, never half of one, and two writers cannot mix their bytes;
+* what a killed process left under its temporary name is cleared by a later writer of that file.
 """
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import http.client
 import os
@@ -26,6 +29,11 @@ from bmo.errors import BMOError, DataError
 
 #: Downloads larger than this many bytes show a progress bar.
 BAR_FROM = 1_000_000
+#: Seconds after which a temporary file that nobody wrote to belongs to a process that was killed.
+STALE = 3600.0
+#: Seconds during which a file may change again without a change of its time stamp.
+FRESH = 2.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CHUNK = 1 << 16
 
 
@@ -42,17 +50,21 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "bmo"
 
 
-@lru_cache(maxsize=4096)
-def _digest(path: str, size: int, modified_ns: int) -> str:
+def _digest(path: str) -> str:
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _known(path: str, size: int, modified_ns: int, changed_ns: int) -> str:
+    return _digest(path)
 
 
 def sha256_of(path: Path | str) -> str:
     """sha256 of a file's bytes, 64 hexadecimal digits.
 
-    Within one process the digest is computed again only when the file's size or its time of
-    change (in nanoseconds) differs.
+    Within one process the digest is computed again when the file's size or one of its times
+    of change differs, and always while the file is younger than :data:`FRESH` seconds.
 
     Example:
         >>> import tempfile
@@ -64,7 +76,10 @@ def sha256_of(path: Path | str) -> str:
     """
     path = Path(path)
     state = path.stat()
-    return _digest(str(path.resolve()), state.st_size, state.st_mtime_ns)
+    times = state.st_mtime_ns, state.st_ctime_ns
+    if abs(time.time_ns() - max(times)) < FRESH * 1e9:
+        return _digest(str(path))
+    return _known(str(path.resolve()), state.st_size, *times)
 
 
 def check(path: Path, sha256: str, *, source: str, error: type[BMOError] = DataError) -> Path:
@@ -107,7 +122,8 @@ def write_atomic(path: Path | str, content: bytes, error: type[BMOError] = DataE
     """Write a whole file under a name of its own, then rename it to ``path``.
 
     Raises:
-        DataError: (or ``error``) if the folder cannot be made or written.
+        DataError: (or ``error``) if the folder cannot be made or written, or the disk is full;
+            a file that was there is untouched.
 
     Example:
         >>> import tempfile
@@ -119,6 +135,7 @@ def write_atomic(path: Path | str, content: bytes, error: type[BMOError] = DataE
     part = _part(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
         with open(part, "xb") as stream:
             stream.write(content)
             stream.flush()
@@ -126,10 +143,13 @@ def write_atomic(path: Path | str, content: bytes, error: type[BMOError] = DataE
         os.replace(part, path)
     except OSError as problem:
         _discard(part)
+        full = problem.errno in _FULL
         raise error(
-            f"a folder that can be written: {path.parent}",
+            f"{f'room for {len(content)} bytes in' * full}"
+            f"{'a folder that can be written:' * (not full)} {path.parent}",
             str(problem),
-            "choose another folder, or change its permissions",
+            f"{'free some space' * full}{'change its permissions' * (not full)}, or choose another "
+            "folder",
             str(path),
         ) from problem
     return path
@@ -201,6 +221,18 @@ def _receive(url: str, name: str, size: int | None, timeout: float) -> bytes:
 
 def _part(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+
+
+def _clear(path: Path) -> None:
+    """Remove what killed processes left: temporary files of ``path`` that nobody writes to."""
+    for name in glob.glob(f".{glob.escape(path.name)}.*.part", root_dir=path.parent):
+        part = path.parent / name
+        try:
+            stale = time.time() - part.stat().st_mtime > STALE
+        except OSError:
+            continue  # its writer has just finished
+        if stale:
+            _discard(part)
 
 
 def _discard(part: Path) -> None:

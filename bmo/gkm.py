@@ -12,7 +12,15 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from bmo.errors import ConditionError, DomainError, NonFiniteError, ShapeError
+from bmo.errors import (
+    ConditionError,
+    DomainError,
+    NonFiniteError,
+    ShapeError,
+    require_number,
+    require_tensor,
+    require_whole,
+)
 from bmo.metric import Metric, require_same_kind
 from bmo.operators.base import Operator
 from bmo.result import Result, Status
@@ -24,6 +32,7 @@ Observers = Mapping[str, Callable[[Tensor], Tensor]]
 
 def require_alpha(alpha: float) -> float:
     r"""Refuse :math:`\alpha` outside (0, 1), and say why 1 itself is refused."""
+    require_number("alpha", alpha)
     if alpha == 1:
         raise DomainError(
             "alpha in the open interval (0, 1)",
@@ -37,8 +46,10 @@ def require_alpha(alpha: float) -> float:
 
 
 def require_start(u0: Tensor, operator: nn.Module, metric: Metric) -> None:
-    """Refuse a start of wrong shape, dtype or device, or with NaN or infinity."""
-    metric.check(u0)
+    """Refuse a start of wrong shape, dtype or device, without points, or with NaN or infinity."""
+    metric.check(require_tensor("u0", u0))
+    if not u0.numel():
+        raise ShapeError("at least one point u0", f"shape {tuple(u0.shape)}", "add a point", u0)
     for tensor in [*operator.parameters(), *operator.buffers()]:
         if tensor.is_floating_point() and tensor.dim():  # numbers follow the points
             require_same_kind(u0, tensor, "u0")
@@ -135,11 +146,12 @@ class GKM(nn.Module):
         Raises:
             NonFiniteError: An iterate is NaN or infinite (its ``value`` is the result so far).
             ShapeError: ``u0`` does not fit the operator.
-            DomainError: ``iterations`` is negative.
+            DomainError: ``iterations`` is not a whole number >= 0, or ``tol`` is negative.
         """
         require_start(u0, self.operator, self.metric)
-        if iterations < 0:
-            raise DomainError("iterations >= 0", f"{iterations}", "0 returns the start", iterations)
+        require_whole("iterations", iterations)
+        if tol is not None and not require_number("tol", tol) >= 0:
+            raise DomainError("tol >= 0, or None", f"tol = {tol}", "1e-6 is a start", tol)
         metric, u = self.metric, u0
         residuals: list[Tensor] = []
         trace: dict[str, list[Tensor]] = {name: [f(u)] for name, f in (observe or {}).items()}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bmo.errors import DomainError, NonFiniteError, ShapeError
+from bmo.errors import DomainError, NonFiniteError, ShapeError, require_number, require_tensor
 
 #: ITU-R BT.601 weights of red, green and blue in the luma.
 BT601 = (0.299, 0.587, 0.114)
@@ -42,7 +42,7 @@ def psnr(image: Tensor, reference: Tensor, data_range: float | None = None) -> T
         >>> round(psnr(u + 0.1, u).item(), 4)
         20.0
     """
-    peak = _range(image, data_range)
+    peak = _range(require_tensor("image", image), data_range)
     u, v = _pair(image, reference, least_dims=2)
     dims = tuple(range(-min(u.ndim, 3), 0))
     return 10 * torch.log10(peak**2 / (u - v).square().mean(dim=dims))
@@ -79,7 +79,7 @@ def ssim(image: Tensor, reference: Tensor, data_range: float | None = None) -> T
         >>> round(ssim(u, u).item(), 6)
         1.0
     """
-    peak = _range(image, data_range)
+    peak = _range(require_tensor("image", image), data_range)
     u, v = _pair(image, reference, least_dims=2)
     if min(u.shape[-2:]) < _WINDOW:
         raise ShapeError(
@@ -210,6 +210,7 @@ def y_channel(image: Tensor) -> Tensor:
 
 
 def _pair(u: Tensor, v: Tensor, least_dims: int) -> tuple[Tensor, Tensor]:
+    require_tensor("first argument", u), require_tensor("reference", v)
     if u.shape != v.shape or u.dtype != v.dtype or u.device != v.device:
         raise ShapeError(
             "two tensors of one shape, dtype and device",
@@ -242,7 +243,7 @@ def _finite(x: Tensor, name: str) -> Tensor:
 def _range(image: Tensor, data_range: float | None) -> float:
     if data_range is None:
         return 255.0 if image.dtype == torch.uint8 else 1.0
-    if not 0 < data_range < float("inf"):
+    if not 0 < require_number("data_range", data_range) < float("inf"):
         raise DomainError(
             "a positive data_range", f"{data_range}", "give the largest minus the least value"
         )

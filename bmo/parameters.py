@@ -10,13 +10,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from bmo.errors import DomainError
+from bmo.errors import DomainError, as_numbers
 
 __all__ = ["Interval", "Positive"]
 
 
 def _as_float(value: float | Tensor) -> Tensor:
-    tensor = torch.as_tensor(value).detach().clone()
+    tensor = as_numbers(value).detach().clone()
     return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bmo.errors import DomainError
+from bmo.errors import DomainError, require_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,6 +133,9 @@ def panels(rows: int = 1, columns: int = 1, height: float = 2.6) -> tuple[Figure
     Returns:
         The figure and its axes as a flat list, row by row.
 
+    Raises:
+        DomainError: Fewer than one row or column.
+
     Example:
         >>> import matplotlib.pyplot as plt
         >>> figure, axes = panels(rows=2)
@@ -142,5 +145,6 @@ def panels(rows: int = 1, columns: int = 1, height: float = 2.6) -> tuple[Figure
     """
     import matplotlib.pyplot as plt
 
+    require_whole("rows", rows, 1), require_whole("columns", columns, 1)
     figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height * rows), squeeze=False)
     return figure, list(axes.flat)

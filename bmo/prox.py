@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from bmo.errors import DomainError, MetricError
+from bmo.errors import DomainError, MetricError, ShapeError, require_whole
 from bmo.metric import Diagonal, Metric, Scaled, exact
 from bmo.parameters import Positive
 from bmo.sets import Set
@@ -170,7 +170,8 @@ class GroupL1(Prox):
         learn: Make the threshold part of omega.
 
     Raises:
-        DomainError: The threshold is not positive.
+        DomainError: The threshold is not positive, or the group is empty.
+        ShapeError: The group does not divide the size of a point.
         MetricError: The metric is not a multiple of the identity.
 
     Example:
@@ -182,9 +183,16 @@ class GroupL1(Prox):
     def __init__(self, threshold: float | Tensor, group: int, learn: bool = False) -> None:
         super().__init__()
         self.threshold = threshold_parameter(threshold, learn)
-        self.group = group
+        self.group = require_whole("group", group, 1)
 
     def _grouped(self, u: Tensor) -> Tensor:
+        if u.shape[-1] % self.group:
+            raise ShapeError(
+                f"points of a length that {self.group} divides",
+                f"shape {tuple(u.shape)}",
+                "choose another group",
+                u,
+            )
         return u.reshape(*u.shape[:-1], -1, self.group)
 
     def value(self, u: Tensor) -> Tensor:

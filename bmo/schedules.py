@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from bmo.errors import ScheduleError
+from bmo.errors import ScheduleError, require_number
 
 __all__ = ["PowerSchedule", "Schedule", "as_steps", "schedule"]
 
@@ -48,9 +48,9 @@ def schedule(s: float, p: float = 1.0) -> PowerSchedule:
         >>> steps(1), steps(3)
         (0.5, 0.25)
     """
-    if not 0 < s < math.inf:
+    if not 0 < require_number("s", s) < math.inf:
         raise ScheduleError("a scale s > 0", f"s = {s}", "0.5 / L is a start", s)
-    if not 0 <= p <= 1:
+    if not 0 <= require_number("p", p) <= 1:
         raise ScheduleError(
             "an exponent p in [0, 1]",
             f"p = {p}",
@@ -76,14 +76,14 @@ def as_steps(steps: Schedule | Sequence[float] | float, count: int) -> list[floa
         >>> as_steps(0.5, 3)
         [0.5, 0.5, 0.5]
     """
-    if count < 0:
+    if not require_number("K", count) >= 0 or count != int(count):
         raise ScheduleError("a number of steps >= 0", f"{count}", "0 returns the start", count)
     if callable(steps):
-        values = [float(steps(k)) for k in range(1, count + 1)]
+        values = [require_number(f"s_{k}", steps(k)) for k in range(1, count + 1)]
     elif isinstance(steps, (int, float)):
         values = [float(steps)] * count
     else:
-        values = [float(s) for s in steps][:count]
+        values = [require_number(f"s_{k}", s) for k, s in enumerate(steps, 1)][:count]
     if len(values) < count:
         raise ScheduleError(
             f"{count} step sizes", f"{len(values)}", "give one for each step, or a function of k"

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from bmo import parallel
 from bmo.checkpoint import load_checkpoint, save_checkpoint
-from bmo.errors import DomainError, TrainingError
+from bmo.errors import DomainError, TrainingError, require_number, require_whole
 
 __all__ = ["OutOfTime", "Plan", "train"]
 
@@ -72,14 +72,14 @@ class Plan:
     every: int = 25
 
     def __post_init__(self) -> None:
+        for name in ("rate", "final"):
+            require_number(name, getattr(self, name))
+        for name, least in {"steps": 0, "seed": 0, "warmup": 0, "every": 1}.items():
+            require_whole(name, getattr(self, name), least)
         ranges = {
-            "steps >= 0": self.steps >= 0,
             "rate finite and > 0": 0 < self.rate < math.inf,
-            "seed >= 0": self.seed >= 0,
-            "warmup >= 0": self.warmup >= 0,
             "final in (0, 1]": 0 < self.final <= 1,
-            "clip > 0 or None": self.clip is None or self.clip > 0,
-            "every >= 1": self.every >= 1,
+            "clip > 0 or None": self.clip is None or require_number("clip", self.clip) > 0,
         }
         for required, holds in ranges.items():
             if not holds:
@@ -137,6 +137,7 @@ def train(
 
     Raises:
         TrainingError: The loss or a gradient is not finite (the last good checkpoint stays); the
+            loss is not one number that depends on the parameters, or there are none; the
             checkpoint is damaged or belongs to another plan or model; the folder cannot be
             written; a process has stopped, or the model is wrapped in DistributedDataParallel.
         ShapeError: There are more processes than points in a batch.
@@ -151,7 +152,7 @@ def train(
         >>> losses[-1] < 1e-3
         True
     """
-    chosen = optimizer or torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
+    chosen = optimizer or _adam(model)
     path = None if folder is None else Path(folder) / CHECKPOINT
     _require_bare(model)
     parallel.same_start(model)
@@ -184,6 +185,36 @@ def train(
     return losses
 
 
+def _adam(model: nn.Module) -> torch.optim.Optimizer:
+    """Adam over everything that is learned."""
+    learned = [p for p in model.parameters() if p.requires_grad]
+    if not learned:
+        raise TrainingError(
+            "a model with parameters that require a gradient",
+            f"{type(model).__name__} without",
+            "learn something (learn=True in many operators), or pass an optimizer",
+            model,
+        )
+    return torch.optim.Adam(learned)
+
+
+def _one_number(value: Any) -> Tensor:
+    """Refuse a loss that is not one number with a gradient."""
+    if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+        shown = f"a {type(value).__name__}"
+        if isinstance(value, Tensor):
+            shown = (
+                f"shape {tuple(value.shape)}{', without a gradient' * (not value.requires_grad)}"
+            )
+        raise TrainingError(
+            "a loss that is one number and depends on the parameters",
+            shown,
+            "take the mean over the batch, of a tensor that was not detached",
+            value,
+        )
+    return value
+
+
 def _is_over(deadline: float | None) -> bool:
     """Whether the first process has passed the deadline: all stop at the same step."""
     if deadline is None:
@@ -211,7 +242,7 @@ def _step(
     """One step of the optimizer; refuses to change the model by anything that is not finite."""
     optimizer.zero_grad(set_to_none=True)
     part, weight = parallel.shard(batch)
-    value = loss(part)
+    value = _one_number(loss(part))
     value.backward()
     value = parallel.average_grad(model, value, weight)
     parameters = [p for p in model.parameters() if p.grad is not None]

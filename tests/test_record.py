@@ -323,7 +323,7 @@ def test_find_refuses_another_file_at_the_address(
 
 
 def test_find_of_an_unknown_name_lists_the_known(published: Path) -> None:
-    with pytest.raises(RecordError, match=r"known: sparse-coding\.page\.json"):
+    with pytest.raises(RecordError, match=r"nearest known: sparse-coding\.page\.json"):
         record.find("bench.full")
 
 
@@ -380,7 +380,9 @@ def test_seal_lists_records_and_weights_and_nothing_else(tmp_path: Path) -> None
         "sparse-coding.page.safetensors": sha256,
     }
     assert record.seal(folder, index) == expected == record.sealed(index)
-    assert record.seal(tmp_path / "nowhere", index) == {} == record.sealed(index)
+    with pytest.raises(RecordError, match="a folder of records"):
+        record.seal(tmp_path / "nowhere", index)
+    assert record.sealed(index) == expected
 
 
 def test_seal_refuses_a_bad_record_and_keeps_the_index(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from bmo import train
+from bmo.checkpoint import state_of
 from bmo.errors import DomainError, TrainingError
 
 
@@ -129,7 +130,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path,
     with pytest.raises(TrainingError, match="step 10"):
         train.train(model, loss, sample, PLAN, tmp_path)
     assert bool(torch.isfinite(model.a).all())
-    assert len(torch.load(tmp_path / train.CHECKPOINT, weights_only=True)["losses"]) == 7
+    assert len(state_of((tmp_path / train.CHECKPOINT).read_bytes())["losses"]) == 7
 
 
 def test_a_checkpoint_of_another_plan_or_model_or_a_damaged_one_is_refused(tmp_path):
@@ -212,7 +213,7 @@ def test_a_deadline_leaves_every_step_done_and_the_rest_follows(tmp_path, monkey
     with pytest.raises(train.OutOfTime, match="4 of 6 steps"):
         run(tmp_path / "cut", deadline=3)
     monkeypatch.undo()
-    state = torch.load(tmp_path / "cut" / train.CHECKPOINT, weights_only=True)
+    state = state_of((tmp_path / "cut" / train.CHECKPOINT).read_bytes())
     assert state["losses"] == whole[0][:4]
     assert run(tmp_path / "cut", resume=True) == whole
     with pytest.raises(train.OutOfTime, match="0 of 6"):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from bmo.errors import DomainError
+from bmo.errors import DomainError, require_number
 
 
 def require_open(name: str, value: float, low: float, high: float) -> float:
     """Refuse a value outside the open interval (low, high)."""
-    if not low < value < high:
+    if not low < require_number(name, value) < high:
         raise DomainError(
             f"{name} in ({low:g}, {high:g})", f"{name} = {value}", f"choose another {name}", value
         )
@@ -18,7 +18,7 @@ def require_open(name: str, value: float, low: float, high: float) -> float:
 
 def require_half_open(name: str, value: float, low: float, high: float) -> float:
     """Refuse a value outside [low, high)."""
-    if not low <= value < high:
+    if not low <= require_number(name, value) < high:
         raise DomainError(
             f"{name} in [{low:g}, {high:g})", f"{name} = {value}", f"choose another {name}", value
         )
@@ -27,7 +27,7 @@ def require_half_open(name: str, value: float, low: float, high: float) -> float
 
 def require_closed(name: str, value: float, low: float, high: float) -> float:
     """Refuse a value outside [low, high]."""
-    if not low <= value <= high:
+    if not low <= require_number(name, value) <= high:
         raise DomainError(
             f"{name} in [{low:g}, {high:g}]", f"{name} = {value}", f"choose another {name}", value
         )
@@ -36,7 +36,7 @@ def require_closed(name: str, value: float, low: float, high: float) -> float:
 
 def require_averaged(name: str, value: float) -> float:
     """Refuse a constant outside (0, 1]; 1 means nonexpansive only."""
-    if not 0 < value <= 1:
+    if not 0 < require_number(name, value) <= 1:
         raise DomainError(
             f"{name} in (0, 1]", f"{name} = {value}", "1 means nonexpansive only", value
         )
@@ -60,6 +60,6 @@ def require_finite(name: str, value: float) -> float:
 
 def require_count(name: str, value: int) -> int:
     """Refuse a number of steps that is not a nonnegative integer."""
-    if not 0 <= value < math.inf or value != int(value):
+    if not 0 <= require_number(name, value) < math.inf or value != int(value):
         raise DomainError(f"an integer {name} >= 0", f"{name} = {value}", "count steps", value)
     return int(value)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from bmo.errors import NonFiniteError, TrainingError
+from bmo.errors import NonFiniteError, TrainingError, require_tensor
 from bmo.hypergradient.base import Estimate, Estimator, HyperResult, require_method
 from bmo.inner import Inner, Upper
 
@@ -108,6 +108,7 @@ def named_parameters(inner: Inner, upper: Upper, parameters: Parameters) -> dict
 
     Raises:
         TrainingError: None of them requires gradients, or one that was asked for does not.
+        ShapeError: One that was asked for is not a tensor.
 
     Example:
         >>> import bmo
@@ -130,6 +131,8 @@ def named_parameters(inner: Inner, upper: Upper, parameters: Parameters) -> dict
     else:
         names = {id(w): name for name, w in known.items()}
         chosen = {names.get(id(w), f"parameter {i}"): w for i, w in enumerate(parameters)}
+    for name, w in chosen.items():
+        require_tensor(name, w)
     frozen = [name for name, w in chosen.items() if not w.requires_grad]
     if not chosen or frozen:
         raise TrainingError(

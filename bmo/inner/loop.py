@@ -45,7 +45,7 @@ class Inner(nn.Module):
     Raises:
         DomainError: ``mu`` is outside [0, 1).
         ScheduleError: The steps are not positive and nonincreasing.
-        ConditionError: The first step is longer than the theorems allow.
+        ConditionError: The first step is longer than the theorems allow, or ``training`` is no T.
 
     Example:
         >>> import torch, bmo
@@ -67,6 +67,10 @@ class Inner(nn.Module):
         fuse: bool = True,
     ) -> None:
         super().__init__()
+        if check and not isinstance(training, GKM):
+            raise ConditionError(
+                "the training map T", type(training).__name__, "give GKM(D, alpha)", training
+            )
         self.training_map = training
         self.mu = require_mu(mu) if check else float(mu)
         self.steps = steps

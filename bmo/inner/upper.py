@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bmo.errors import DomainError, ShapeError
+from bmo.errors import ConditionError, DomainError, ShapeError, require_number, require_tensor
 from bmo.metric import Metric
 
 Upper = Callable[[Tensor], Tensor]
@@ -21,7 +21,7 @@ def require_mu(mu: float) -> float:
         >>> require_mu(0.5)
         0.5
     """
-    if not 0 <= mu < 1:
+    if not 0 <= require_number("mu", mu) < 1:
         raise DomainError(
             "mu in [0, 1)",
             f"mu = {mu}",
@@ -44,7 +44,7 @@ def upper_values(upper: Upper, u: Tensor, metric: Metric) -> Tensor:
         >>> upper_values(upper, torch.zeros(3, 1), bmo.metric.Identity())
         tensor([0.5000, 0.5000, 0.5000])
     """
-    values = upper(u)
+    values = require_tensor("upper(u)", upper(u))
     batch = u.shape[: u.dim() - metric.event_dims]
     if values.shape != batch:
         raise ShapeError(
@@ -66,6 +66,9 @@ def upper_gradient(upper: Upper, u: Tensor, metric: Metric) -> Tensor:
         u: Points, shape (..., n).
         metric: :math:`H_\omega`.
 
+    Raises:
+        ConditionError: The objective does not depend on u.
+
     Example:
         >>> import torch, bmo
         >>> from bmo.inner import upper_gradient
@@ -79,5 +82,12 @@ def upper_gradient(upper: Upper, u: Tensor, metric: Metric) -> Tensor:
     with torch.enable_grad():
         point = u if u.requires_grad else u.detach().requires_grad_()
         total = upper_values(upper, point, metric).sum()
+        if not total.requires_grad:
+            raise ConditionError(
+                "an upper objective that depends on u, by operations of torch",
+                "one that ignores u, or detaches it",
+                "take mu = 0 for plain training",
+                upper,
+            )
         (grad,) = torch.autograd.grad(total, point, create_graph=keep, materialize_grads=True)
     return metric.solve(grad)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bmo.errors import MetricError, ShapeError
+from bmo.errors import MetricError, ShapeError, as_numbers
 
 
 def require_positive(d: Tensor, name: str) -> None:
@@ -43,7 +43,7 @@ def exact(value: float | Tensor) -> Tensor:
         >>> exact(0.1)
         tensor(0.1000, dtype=torch.float64)
     """
-    tensor = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
+    tensor = as_numbers(value, None if isinstance(value, Tensor) else torch.float64)
     return tensor if tensor.is_floating_point() else tensor.to(torch.float64)
 
 

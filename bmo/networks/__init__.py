@@ -15,6 +15,7 @@ from bmo.networks.certified import (
 from bmo.networks.maps import Maps
 from bmo.networks.potential import PRESETS, CertifiedPotential
 from bmo.networks.sequential import CertifiedSequential
+from bmo.networks.shrinkage import CertifiedShrinkage
 from bmo.networks.unet import UBody, UNet
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "CertifiedNetwork",
     "CertifiedPotential",
     "CertifiedSequential",
+    "CertifiedShrinkage",
     "Maps",
     "UBody",
     "UNet",

@@ -187,6 +187,14 @@ class CertifiedConv(CertifiedNetwork):
         return weight / circular_bound(weight, self.grid).clamp_min(1.0)
 
     def forward(self, u: Tensor) -> Tensor:
+        channels = self.weights[0].shape[1]
+        if u.dim() < 3 or u.shape[-3] != channels:
+            raise ShapeError(
+                f"images (..., {channels}, H, W)",
+                f"shape {tuple(u.shape)}",
+                f"build the network with channels={u.shape[-3] if u.dim() > 2 else 1}",
+                u,
+            )
         if min(u.shape[-2:]) < max(1, self.reach):
             raise ShapeError(
                 f"images of at least {self.reach} pixels a side", f"{tuple(u.shape)}", "pad them", u

@@ -6,14 +6,14 @@ Book: chapter 2, "Building with blocks".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from bmo.errors import ConditionError, MetricError
 from bmo.metric import Block, Metric
-from bmo.operators.base import Operator, same_metric
+from bmo.operators.base import Operator, _shallow, same_metric
 
 
 def _parts(module: nn.ModuleList) -> list[Operator]:
@@ -25,7 +25,28 @@ def _weakest(operators: Sequence[Operator]) -> str:
     return order[min(order.index(op.certified) for op in operators)]
 
 
-class Composition(Operator):
+class _Joined(Operator):
+    """Maps of one point that see one observation: ``bind`` reaches each part that has the data."""
+
+    parts: nn.ModuleList
+
+    def bind(self, **data: Any) -> Self:
+        names = [{n.rsplit(".", 1)[-1] for n, _ in part.named_buffers()} for part in self.parts]
+        if not set(data) <= set().union(*names):
+            return super().bind(**data)  # which says what is missing
+        clone = _shallow(self)
+        clone.parts = nn.ModuleList(
+            part.bind(**{key: value for key, value in data.items() if key in known})
+            for part, known in zip(_parts(self.parts), names, strict=True)
+        )
+        return clone
+
+    @property
+    def metric(self) -> Metric:
+        return _parts(self.parts)[0].metric
+
+
+class Composition(_Joined):
     r""":math:`D_1 \circ D_2 \circ \dots`, all nonexpansive in the *same* metric.
 
     The averaged constants combine by :math:`\kappa = \kappa_1\kappa_2/(\kappa_1+\kappa_2)`,
@@ -36,6 +57,7 @@ class Composition(Operator):
         check: Refuse operators with different metrics.
 
     Raises:
+        ConditionError: There is no operator.
         MetricError: Two metrics differ; conjugate one of them (:class:`Conjugate`).
 
     Example:
@@ -47,14 +69,12 @@ class Composition(Operator):
 
     def __init__(self, *operators: Operator, check: bool = True) -> None:
         super().__init__()
+        if not operators:
+            raise ConditionError("at least one operator", "none", "name one")
         self.parts = nn.ModuleList(operators)
         self.certified = _weakest(operators) if check else "none"
         if check:
             require_one_metric(operators)
-
-    @property
-    def metric(self) -> Metric:
-        return _parts(self.parts)[0].metric
 
     @property
     def averaged(self) -> float:
@@ -82,7 +102,7 @@ def require_one_metric(operators: Sequence[Operator]) -> None:
             )
 
 
-class Combination(Operator):
+class Combination(_Joined):
     r"""A convex combination :math:`\sum_i w_i D_i` of maps nonexpansive in the same metric.
 
     Args:
@@ -116,10 +136,6 @@ class Combination(Operator):
         self.parts = nn.ModuleList(operators)
         self.weights = [float(w) for w in weights]
         self.certified = _weakest(operators) if check else "none"
-
-    @property
-    def metric(self) -> Metric:
-        return _parts(self.parts)[0].metric
 
     @property
     def averaged(self) -> float:

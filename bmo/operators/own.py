@@ -67,6 +67,7 @@ class Own(Lambda):
         a pair whose distance grows by the factor 2
     """
 
+    point: Tensor
     evidence: Evidence | None = None
 
     def __init__(

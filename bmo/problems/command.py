@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -127,6 +128,8 @@ def _where_and_when(options: argparse.Namespace, bench: Bench) -> dict[str, Any]
             "leave --device out for the CPU",
             options.device,
         ) from problem
+    if options.minutes is not None and not 0 < options.minutes < math.inf:
+        raise TrainingError("--minutes > 0", f"{options.minutes}", "5, say", options.minutes)
     end = None if options.minutes is None else time.monotonic() + 60 * options.minutes
     return {"device": options.device, "deadline": end}
 
@@ -142,11 +145,13 @@ def _train(
             k: tuple(x for x in getattr(settings, k) if x in v) for k, v in asked.items() if v
         }
         settings = replace(settings, **chosen)
+    levels = tuple(x for x in settings.noises if x in (options.noise or settings.noises))
+    wanted = replace(settings, noises=levels)
     pieces = bench.pieces(settings, out, options.resume, **where_to)
     for seed in options.seeds or settings.seeds:
-        for noise in options.noise or settings.noises:
+        for noise in levels:
             for method in options.method or settings.methods:
-                if seed in settings.seeds_of(method):
+                if seed in wanted.seeds_of(method, noise):
                     part = pieces.result(noise, method, seed)
                     # the others hold what is learned, not what was measured
                     values = bench.values(part) if parallel.main_process() else {}

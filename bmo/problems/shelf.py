@@ -1,4 +1,4 @@
-"""Where the parts of an experiment are kept, each as one file. Book: chapter 10.
+"""Where the parts of an experiment are kept, each as one file with its sha256. Book: chapter 10.
 
 Of several processes (:mod:`bmo.parallel`) the first one makes, writes and reads a part; the others
 wait and are told what it says. So no two of them can disagree on what is there.
@@ -6,7 +6,9 @@ wait and are told what it says. So no two of them can disagree on what is there.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ from bmo.errors import TrainingError
 from bmo.files import write_atomic
 
 Part = dict[str, Any]
+_HEAD, _DIGEST = b'{"sha256": "', re.compile(rb"[0-9a-f]{64}")
 
 
 class Listed(Protocol):
@@ -71,7 +74,7 @@ class Shelf(Generic[AnySettings]):
         if content is None:
             return None
         try:
-            part: Part = json.loads(content)
+            part: Part = json.loads(_opened(content))
         except ValueError as problem:
             raise TrainingError(
                 f"a whole file {path}",
@@ -103,6 +106,25 @@ class Shelf(Generic[AnySettings]):
             part = {**make(), "settings": self.settings.as_dict()}
             part["seconds"] = time.monotonic() - started
             content = json.dumps(part, allow_nan=False).encode()
-            write_atomic(self.folder / f"{name}.json", content, TrainingError)
+            write_atomic(self.folder / f"{name}.json", _sealed(content), TrainingError)
         self.made.add(name)
         return dict(json.loads(parallel.from_first(content) or b"{}"))
+
+
+def _sealed(content: bytes) -> bytes:
+    """A JSON object with the sha256 of its bytes as its first field."""
+    return _HEAD + hashlib.sha256(content).hexdigest().encode() + b'", ' + content[1:]
+
+
+def _opened(raw: bytes) -> bytes:
+    """What was sealed; an object of an older version, without such a field, as it is.
+
+    Raises:
+        ValueError: It was altered or truncated.
+    """
+    if not raw.startswith(_HEAD) and not _DIGEST.fullmatch(raw[12:76]):
+        return raw
+    content = b"{" + raw[79:]
+    if raw != _sealed(content):
+        raise ValueError("another sha256: altered or truncated")
+    return content

@@ -12,7 +12,7 @@ from bmo.record.checks import COMMON, PROFILES
 from bmo.record.origin import project_address, project_version, provenance_now
 from bmo.record.schema import Record, row
 from bmo.record.show import provenance, table
-from bmo.record.store import find, read, record_url, seal, sealed, write
+from bmo.record.store import find, read, record_url, require_folder, seal, sealed, write
 from bmo.record.weights import find_weights, load_weights, save_weights
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "provenance_now",
     "read",
     "record_url",
+    "require_folder",
     "row",
     "save_weights",
     "seal",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bmo.errors import RecordError
+from bmo.errors import RecordError, require_number
 from bmo.record.checks import DATA, FIELDS, ROW, check_curve, check_keys, wrong
 
 
@@ -138,15 +138,16 @@ def row(
 
     Raises:
         RecordError: No value at all, or ``std``/``n`` given beside a sequence.
+        DomainError: A value is not a number.
 
     Example:
         >>> row("bmo", {}, "PSNR dB", [30.0, 31.0, 32.0])["std"]
         1.0
     """
-    if isinstance(value, Sequence):
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         if not value or std is not None or n is not None:
             raise wrong("value", "a nonempty sequence without std and n beside it", value)
-        numbers = [float(v) for v in value]
+        numbers = [require_number("value", v) for v in value]
         finite = all(math.isfinite(v) for v in numbers)
         std = statistics.stdev(numbers) if len(numbers) > 1 and finite else None
         value, n = math.fsum(numbers) / len(numbers) if finite else math.nan, len(numbers)
@@ -156,7 +157,7 @@ def row(
         "method": method,
         "setting": dict(setting),
         "metric": metric,
-        "value": float(value),
+        "value": require_number("value", value),
         "std": None if std is None else float(std),
         "n": n,
         "source": source,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -31,6 +32,8 @@ def write(record: Record, folder: Path | str) -> Path:
 
     An example: :func:`bmo.record.read`.
     """
+    if not isinstance(record, Record):
+        raise RecordError("a Record", type(record).__name__, "make one: Record(...)", record)
     record.validate()
     payload = record.as_dict()
     payload["sha256"] = _own_digest(payload)
@@ -39,7 +42,9 @@ def write(record: Record, folder: Path | str) -> Path:
 
 
 def read(path: Path | str) -> Record:
-    """Read a record and verify it.
+    """Read a record and verify it: its content by its sha256, and every byte of its layout.
+
+    So a change that leaves the numbers as they are, a space for a line's end, is refused too.
 
     Raises:
         RecordError: Missing, not JSON (truncated, say), altered since it was written, or
@@ -57,12 +62,13 @@ def read(path: Path | str) -> Record:
     """
     path = Path(path)
     try:
-        payload = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        raw = path.read_bytes()
+        payload = json.loads(raw.decode("utf-8"), parse_constant=_refuse)
     except OSError as problem:
         raise RecordError(
             f"a readable record {path}", str(problem), "run its command, or fetch it", str(path)
         ) from problem
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise RecordError(
             f"a whole JSON file {path}", str(problem), "fetch it again", str(path)
         ) from problem
@@ -77,7 +83,15 @@ def read(path: Path | str) -> Record:
             "fetch it again, or run its command; records are never edited by hand",
             str(path),
         )
-    return _from_payload(payload, path)
+    record = _from_payload(payload, path)
+    if _layout({**payload, "sha256": stated}).encode("utf-8") != raw:
+        raise RecordError(
+            f"{path.name} as it was written, byte for byte",
+            "the same content in another layout: altered",
+            "fetch it again, or run its command; records are never edited by hand",
+            str(path),
+        )
+    return record
 
 
 def _from_payload(payload: dict[str, Any], path: Path) -> Record:
@@ -127,7 +141,7 @@ def find_file(file: str) -> Path:
     if sha256 is None:
         raise RecordError(
             "a record beside the notebook, or one that this version knows",
-            f"{file}; known: {', '.join(sorted(sealed())) or 'none'}",
+            f"{file}; the nearest known: {', '.join(_near(file, sealed())) or 'none'}",
             "run the command that makes it, or install the version that has it",
             file,
         )
@@ -137,6 +151,11 @@ def find_file(file: str) -> Path:
     if path.exists():
         return check(path, sha256, source=url, error=RecordError)
     return download(url, path, sha256, error=RecordError)
+
+
+def _near(file: str, known: dict[str, str]) -> list[str]:
+    """At most six known names, the most similar first."""
+    return difflib.get_close_matches(file, known, n=6, cutoff=0.0)
 
 
 def record_url(file: str) -> str:
@@ -199,18 +218,38 @@ def seal(folder: Path | str, index: Path = INDEX) -> dict[str, str]:
         File name → sha256.
 
     Raises:
-        RecordError: A record is malformed or altered, or the index cannot be written.
+        RecordError: There is no such folder, a record is malformed or altered, or the index
+            cannot be written.
 
     An example: :func:`bmo.record.sealed`.
     """
     known = {}
-    for path in sorted(Path(folder).iterdir() if Path(folder).is_dir() else []):
+    for path in sorted(require_folder(folder).iterdir()):
         if path.suffix == ".json":
             read(path)
         if path.suffix in (".json", ".safetensors"):
             known[path.name] = sha256_of(path)
     write_atomic(index, (json.dumps(known, indent=1) + "\n").encode("utf-8"), RecordError)
     return known
+
+
+def require_folder(folder: Path | str) -> Path:
+    """A folder that is there.
+
+    Raises:
+        RecordError: It is not.
+
+    Example:
+        >>> require_folder("no-such-folder")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        bmo.errors.RecordError: required: a folder of records; got: no-such-folder: none; ...
+    """
+    if not Path(folder).is_dir():
+        raise RecordError(
+            "a folder of records", f"{folder}: none", "correct its name (--folder)", str(folder)
+        )
+    return Path(folder)
 
 
 def _own_digest(payload: dict[str, Any]) -> str:

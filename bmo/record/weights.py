@@ -29,8 +29,8 @@ def save_weights(weights: nn.Module | Mapping[str, Tensor], path: Path | str) ->
         sha256 of the file; equal weights give equal files.
 
     Raises:
-        RecordError: NaN or infinity (the tensor is named), more than 12 MB, another ending,
-            or a folder that cannot be written.
+        RecordError: Not tensors, NaN or infinity (the tensor is named), more than 12 MB, another
+            ending, or a folder that cannot be written.
 
     Example:
         >>> import tempfile
@@ -44,6 +44,10 @@ def save_weights(weights: nn.Module | Mapping[str, Tensor], path: Path | str) ->
     if path.suffix != ".safetensors":
         raise RecordError("a name ending in .safetensors", path.name, "rename it", str(path))
     tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            kind = type(tensor).__name__
+            raise RecordError("tensors", f"{name}: a {kind}", "use torch.as_tensor", tensor)
     # Copies: safetensors refuses tensors that share their memory, as tied weights do.
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     for name, tensor in plain.items():

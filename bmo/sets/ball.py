@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from bmo.errors import DomainError
+from bmo.errors import DomainError, require_number
 from bmo.metric import exact
 from bmo.sets.base import Set
 
@@ -20,7 +20,7 @@ class Ball(Set):
         center: :math:`c`, broadcasts against a point.
 
     Raises:
-        DomainError: The radius is not finite and positive.
+        DomainError: The radius is not finite and positive, or the centre is not finite.
 
     Example:
         >>> import torch, bmo
@@ -29,9 +29,11 @@ class Ball(Set):
     """
 
     def __init__(self, radius: float, center: float | Tensor = 0.0) -> None:
-        if not 0 < radius < math.inf:
+        if not 0 < require_number("radius", radius) < math.inf:
             raise DomainError("a radius > 0", f"{radius}", "use Whole for no bound", radius)
         self.radius, self.center = float(radius), exact(center)
+        if not bool(torch.isfinite(self.center).all()):
+            raise DomainError("a finite centre", "NaN or infinity", "0.0 is the origin", center)
 
     def nearest(self, u: Tensor) -> Tensor:
         offset = u - self.center.to(u)

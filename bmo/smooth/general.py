@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from bmo.errors import ConditionError
+from bmo.errors import ConditionError, DomainError, require_number
 from bmo.metric import Metric, exact
 from bmo.smooth.base import Smooth
 
@@ -79,6 +79,9 @@ class Gradient(Smooth):
         function: Maps points (..., n) to values (...).
         lipschitz: :math:`L > 0`, in the Euclidean metric.
 
+    Raises:
+        DomainError: L is not finite and positive.
+
     Example:
         >>> import torch, bmo
         >>> f = bmo.smooth.Gradient(lambda u: u.cos().sum(-1), lipschitz=1.0)
@@ -88,6 +91,10 @@ class Gradient(Smooth):
 
     def __init__(self, function: Callable[[Tensor], Tensor], lipschitz: float) -> None:
         super().__init__()
+        if not 0 < require_number("L", lipschitz) < float("inf"):
+            raise DomainError(
+                "L finite and > 0", f"L = {lipschitz}", "bound the curvature", lipschitz
+            )
         self.function = function
         self.lipschitz = lipschitz
 

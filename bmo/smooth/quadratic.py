@@ -5,10 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bmo.errors import NonFiniteError, ShapeError
-from bmo.metric import Metric
+from bmo.errors import ConditionError, NonFiniteError, ShapeError, require_tensor
+from bmo.metric import Metric, require_same_kind
 from bmo.prox import threshold_parameter
 from bmo.smooth.base import Smooth
+
+
+def require_length(u: Tensor, n: int) -> None:
+    """Refuse points of another length than n."""
+    if not u.dim() or u.shape[-1] != n:
+        raise ShapeError(
+            f"points of length {n}, shape (..., {n})",
+            f"shape {tuple(u.shape)}",
+            "keep the batch axes first and the point's own last",
+            u,
+        )
 
 
 class LeastSquares(Smooth):
@@ -20,7 +31,7 @@ class LeastSquares(Smooth):
         check: Refuse NaN and infinity in the data.
 
     Raises:
-        ShapeError: ``b`` does not fit ``A``.
+        ShapeError: ``b`` does not fit ``A``, in shape, dtype or device; or ``A`` is empty.
         NonFiniteError: NaN or infinity in ``A`` or ``b``.
 
     Example:
@@ -34,12 +45,14 @@ class LeastSquares(Smooth):
 
     def __init__(self, A: Tensor, b: Tensor, check: bool = True) -> None:
         super().__init__()
-        if A.dim() != 2 or b.shape[-1] != A.shape[0]:
+        require_tensor("A", A), require_tensor("b", b)
+        if A.dim() != 2 or not A.numel() or not b.dim() or b.shape[-1] != A.shape[0]:
             raise ShapeError(
                 "A of shape (m, n) and b of shape (..., m)",
                 f"A {tuple(A.shape)}, b {tuple(b.shape)}",
                 "transpose A, or pass the data with its last axis of length m",
             )
+        require_same_kind(b, A, "b")
         if check and not bool(torch.isfinite(A).all() and torch.isfinite(b).all()):
             raise NonFiniteError("finite A and b", "NaN or infinity", "clean the data first", b)
         self.register_buffer("A", A)
@@ -55,6 +68,7 @@ class LeastSquares(Smooth):
         return 0.5 * (u @ self.A.mT - self.b).square().sum(-1)
 
     def forward(self, u: Tensor) -> Tensor:
+        require_length(u, self.size)
         return (u @ self.A.mT - self.b) @ self.A
 
     def product(self, u: Tensor, v: Tensor) -> Tensor:
@@ -81,6 +95,7 @@ class Quadratic(Smooth):
 
     Raises:
         ShapeError: The shapes do not fit, or ``Q`` is not symmetric.
+        ConditionError: ``Q`` has a negative eigenvalue: the function is not convex.
 
     Example:
         >>> import torch, bmo
@@ -98,6 +113,11 @@ class Quadratic(Smooth):
                 "use (Q + Q.mT) / 2",
                 Q,
             )
+        least, most = torch.linalg.eigvalsh(Q.detach())[[0, -1]].tolist()
+        if not least >= -1e-6 * abs(most):
+            raise ConditionError(
+                "a positive semidefinite Q", f"eigenvalue {least:.3g}", "use Q.mT @ Q", Q
+            )
         self.register_buffer("Q", Q)
         self.register_buffer("c", c)
         self.Q: Tensor
@@ -111,6 +131,7 @@ class Quadratic(Smooth):
         return 0.5 * (u * (u @ self.Q)).sum(-1) - (self.c * u).sum(-1)
 
     def forward(self, u: Tensor) -> Tensor:
+        require_length(u, self.size)
         return u @ self.Q - self.c
 
     def product(self, u: Tensor, v: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ instead: ``book/c-own-problem`` and ``notebooks/c-own-tv`` share the C.
 from __future__ import annotations
 
 import re
+from typing import Any, cast
 
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -26,7 +27,8 @@ def chapter(docname: str) -> tuple[int | str, ...]:
 def number(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """Number again, with the chapters in place of Sphinx's own section numbers."""
     shown, before = env.toc_secnumbers, env.toc_fignumbers
-    env.toc_secnumbers = {name: {"": chapter(name)} for name in env.found_docs}
+    # letters of appendices stand where Sphinx expects numbers: it only prints them
+    env.toc_secnumbers = {name: {"": cast(Any, chapter(name))} for name in env.found_docs}
     changed = TocTreeCollector().assign_figure_numbers(env)
     env.toc_secnumbers = shown  # headings carry their number in their own text
     for name, numbers in before.items():  # the paper's Algorithm 1 stays Algorithm 1

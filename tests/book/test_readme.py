@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import readme_gaussian
 import readme_table
 import torch
 from bookfiles import ROOT
@@ -25,6 +26,31 @@ def test_the_table_follows_the_record() -> None:
     row = next(r for r in record.rows if r["metric"] == "psnr" and r["method"] == "bmo")
     row["value"] += 1.0
     assert readme_table.written(TEXT, record) != TEXT
+
+
+def test_the_first_table_is_that_of_the_gaussian_bench() -> None:
+    record = read(ROOT / readme_gaussian.RECORD)
+    assert readme_gaussian.PLACE.search(TEXT)
+    assert readme_gaussian.written(TEXT, record) == TEXT
+    assert TEXT.index("<!-- gaussian -->") < TEXT.index("<!-- results -->")
+    row = next(r for r in record.rows if r["metric"] == "nmse_db" and r["method"] == "bmo-admm")
+    row["value"] += 1.0
+    assert readme_gaussian.written(TEXT, record) != TEXT
+
+
+def test_what_the_readme_says_of_the_upper_step() -> None:
+    """0.1 to 0.9 dB gained after 1,000 steps; up to 0.9 dB lost at 16."""
+    record = read(ROOT / readme_gaussian.RECORD)
+    gains = {
+        k: [
+            -record.value(method=f"{m} minus mu = 0", depth=k, noise="30db")
+            for m in ("bmo", "bmo-ladmm", "bmo-admm")
+        ]
+        for k in (16, 1000)
+    }
+    assert [f"{min(gains[1000]):.1f}", f"{max(gains[1000]):.1f}"] == ["0.1", "0.9"]
+    assert f"{-min(gains[16]):.1f}" == "0.9"
+    assert "gains 0.1 to 0.9 dB" in TEXT and "costs up to 0.9 dB at 16" in TEXT
 
 
 def test_the_example_runs() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from bookfiles import ROOT
 
@@ -31,25 +33,29 @@ def test_every_certified_row_settles(large: Record) -> None:
     assert (large.settings["rows"], large.settings["atoms"]) == (250, 500)
     assert large.seeds == [0, 1, 2]
     rows = large.select(metric="products_per_step", certified="by construction")
-    methods = {r["method"] for r in rows}
+    methods = {r["method"] for r in rows if r["setting"]["noise"] == "30db"}
+    runs = {(r["method"], r["setting"]["noise"]) for r in rows}
     assert {"gkm", "bmo", "gkm-ladmm", "bmo-ladmm", "gkm-admm", "bmo-admm"} <= methods
     sets = {r["setting"]["set"] for r in large.select(metric="diverged", method="bmo")}
     assert len(sets) == 7
-    for method in methods:
+    for method, noise in runs:
         for name in sets:
-            where = {"method": method, "set": name, "noise": "30db"}
+            where = {"method": method, "set": name, "noise": noise}
             assert large.value(metric="diverged", **where) == 0
-            assert large.value(metric="relative_residual", depth=1000, **where) <= 1e-8
+            least = 1e-8 if noise == "30db" else 1e-6
+            assert large.value(metric="relative_residual", depth=1000, **where) <= least
             for depth in DEPTHS:
                 assert large.value(metric="bound_share", depth=depth, **where) < 0.1
-    assert large.value(method="ena-lista-tied", metric="diverged", set="trained") > 0.9
+    assert (
+        large.value(method="ena-lista-tied", metric="diverged", set="trained", noise="30db") > 0.9
+    )
 
 
 def test_the_admm_step_is_ahead_of_tuned_admm(large: Record) -> None:
     for depth, least in ((16, 0.2), (64, 1.0), (1000, 1.0)):
         gain = best(large, ("unh-admm",), depth) - error(large, "bmo-admm", depth)
         assert least < gain < least + 0.5
-    other = {"metric": "nmse_db", "depth": 1000, "set": "dictionary off by 10 %"}
+    other = {"metric": "nmse_db", "depth": 1000, "set": "dictionary off by 10 %", "noise": "30db"}
     gain = large.value(method="unh-admm", chosen_by="nmse", **other) - large.value(
         method="bmo-admm", **other
     )
@@ -74,7 +80,7 @@ def test_what_the_upper_step_gains(large: Record) -> None:
 
     def gain(method: str, depth: int) -> dict[str, float]:
         (row,) = large.select(
-            method=f"{method} minus mu = 0", metric="nmse_difference_db", depth=depth
+            method=f"{method} minus mu = 0", metric="nmse_difference_db", depth=depth, noise="30db"
         )
         return row
 
@@ -97,8 +103,35 @@ def test_the_pilot_run_beside_sixteen_layers(large: Record) -> None:
     assert 0.5 < ours[1000] - error(large, "ena-alista", 1000) < 1.2
     assert 0.5 < ours[1000] - error(large, "ena-tista", 1000) < 1.2
     for method in kept:
-        where = {"method": method, "set": "trained", "depth": 1000}
+        where = {"method": method, "set": "trained", "depth": 1000, "noise": "30db"}
         at_rest = large.value(metric="relative_residual", **where) < 1e-13  # of half the codes
         assert at_rest == (method != "ena-lista-cpss")
         assert large.value(metric="relative_residual_max", **where) > 1e-3
     assert abs(error(large, "bmo-pilot-admm", 16) - ours[16]) < 0.1
+
+
+def test_without_noise_the_upper_step_told_too_much(large: Record) -> None:
+    """One learned method: ahead of nobody at 16, and its loop in training was far ahead of it."""
+
+    def quiet(method: str, depth: int, rule: str | None = None) -> float:
+        at = {"depth": depth, "set": "trained", "chosen_by": rule, "noise": "noiseless"}
+        return large.value(method=method, metric="nmse_db", **at)
+
+    assert -37 < quiet("unh-admm", 16, "nmse") < -34
+    assert quiet("unh-admm", 1000, "f+g") < -55
+    ours = {k: quiet("bmo-admm", k) for k in DEPTHS}
+    assert -14 < ours[16] < -12 and ours[64] < -45 and -54 < ours[1000] < -51
+    told = large.curves["training loss/noiseless/bmo-admm"]
+    power = large.settings["density"] * large.settings["atoms"]
+    assert 10 * math.log10(2 * sum(told[-20:]) / 20 / power) < ours[16] - 30
+    start = large.settings["chosen"]["noiseless"]
+    tuned = start["classical (also the start of the learned methods)"]["unh-admm"]["nmse"]
+    mu = large.settings["mu"]["bmo-admm"]
+    assert mu / tuned["rho"] == pytest.approx(1.0)  # mu s_1 / beta = 1/2
+    smallest = min(large.settings["smaller"])
+    for rules in start["classical (also the start of the learned methods)"].values():
+        assert all(found["penalty"] > smallest for found in rules.values())
+    still = large.value(
+        method="bmo-admm", metric="relative_residual", depth=1000, set="trained", noise="noiseless"
+    )
+    assert 1e-8 < still < 1e-6

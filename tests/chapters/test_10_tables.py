@@ -59,7 +59,8 @@ def test_errors_and_costs_are_rows_of_the_record(page: Record) -> None:
         assert cell == f"{value:.2f}"
     assert errors[5] == "by construction"
     assert costs[1] == "2" and costs[2] == "10,200"
-    assert costs[3] == f"{page.value(method='bmo', metric='training_seconds'):.0f} s"
+    step = page.value(method="bmo", metric="core_seconds_per_training_step")
+    assert costs[3:5] == [f"{400 * step:.0f} s", f"{1000 * step:.0f} ms"] and step > 0.001
     assert len(lines(sparse_table.gaussian(page), "unh-admm")) == 4
     assert "†" not in sparse_table.gaussian(page)
 
@@ -68,7 +69,7 @@ def test_repeated_layers_are_marked_and_seeds_have_a_spread(page: Record) -> Non
     text = sparse_table.gaussian(with_rows(page, *network("30db", -28.0)))
     errors, costs = lines(text, "ena-alista")
     assert errors == ["`ena-alista`†", *["-28.00 ± 1.41"] * 3, "3e-05", "none"]
-    assert costs[:5] == ["`ena-alista`†", "2", "32", "72 s", "41 ms"]
+    assert costs[:5] == ["`ena-alista`†", "2", "32", "16 s", "41 ms"]
     assert sparse_table.LAYERS in text
     lost = sparse_table.gaussian(with_rows(page, *network("30db", 90.0, lost=0.1)))
     assert lines(lost, "ena-alista")[0][3:5] == ["lost", "–"]
@@ -76,7 +77,6 @@ def test_repeated_layers_are_marked_and_seeds_have_a_spread(page: Record) -> Non
 
 def test_a_race_has_steps_and_time_or_nothing(page: Record) -> None:
     kept = [r for r in page.rows if "seconds" not in r["metric"] and "target" not in r["metric"]]
-    kept += page.select(metric="training_seconds")
     found = with_rows(
         dataclasses.replace(page, rows=kept),
         *raced("bmo", "30db", -10.0, 14, 0.0214),
@@ -85,7 +85,7 @@ def test_a_race_has_steps_and_time_or_nothing(page: Record) -> None:
     )
     text = sparse_table.gaussian(found)
     assert "| to -10 dB | to -20 dB |" in text
-    assert lines(text, "bmo")[1][4:] == ["–", "14 (21 ms)", "–"]
+    assert lines(text, "bmo")[1][3:] == ["–", "–", "14 (21 ms)", "–"]
     by_error, by_cost = lines(text, "unh-admm")[2:]
     assert by_error[5:] == ["5 (7 ms)", "12 (17 ms)"] and by_cost[5:] == ["–", "–"]
 

@@ -10,7 +10,14 @@ from torch import Tensor
 
 import bmo
 from bmo.errors import ConditionError, ShapeError
-from bmo.networks import CertifiedConv, CertifiedDense, circular_bound, sort_pairs
+from bmo.metric import Identity
+from bmo.networks import (
+    CertifiedConv,
+    CertifiedDense,
+    CertifiedShrinkage,
+    circular_bound,
+    sort_pairs,
+)
 from tests.networks.dense import dense_of, f64, overwrite
 
 
@@ -172,3 +179,46 @@ def test_refusals() -> None:
         CertifiedConv(kernel=5, grid=4)
     with pytest.raises(ShapeError, match="pixels"):
         CertifiedConv(1, 2, 1, kernel=7)(torch.zeros(1, 2, 2))
+
+
+def shrinkage_layer(norm: str = "exact") -> CertifiedShrinkage:
+    V, W = torch.randn(6, 6, dtype=f64), torch.randn(6, 4, dtype=f64)
+    return CertifiedShrinkage(V, W, torch.randn(3, 4, dtype=f64), 0.1, norm)
+
+
+@pytest.mark.parametrize("norm", ["exact", "power"])
+def test_the_shrinkage_layer_is_that_of_learned_ista_with_its_matrix_divided(norm: str) -> None:
+    for scale in (0.1, 1.0, 30.0):
+        D = shrinkage_layer(norm)
+        with torch.no_grad():
+            D.V.mul_(scale)
+        V = D.V.detach()
+        top = float(torch.linalg.matrix_norm(V, 2))
+        u = torch.randn(3, 6, dtype=f64)
+        z = u @ V.mT / max(1.0, top) + D.b @ D.W.detach().mT
+        expected = z.sign() * (z.abs() - 0.1).clamp_min(0)
+        close = 1e-10 if norm == "exact" else 5e-3
+        assert torch.allclose(D(u).detach(), expected, atol=close * float(z.abs().max()))
+        assert bmo.certify.nonexpansive(D.bind(b=D.b[0]), size=6, trials=8, ascent=8).holds
+        assert isinstance(D.metric, Identity)
+
+
+def test_the_free_shrinkage_layer_expands() -> None:
+    """What the division is for: the same layer without it."""
+    D = shrinkage_layer()
+    with torch.no_grad():
+        D.V.mul_(10 / torch.linalg.matrix_norm(D.V, 2))
+    u, v = 50 * torch.randn(2, 200, 6, dtype=f64)
+    size, held = (u - v).norm(dim=1), D.bind(b=D.b[0])
+    free = ((u - v) @ D.V.detach().mT).norm(dim=1)
+    assert float((free / size).max()) > 5
+    assert float(((held(u) - held(v)).detach().norm(dim=1) / size).max()) <= 1
+
+
+def test_the_shrinkage_layer_refuses() -> None:
+    V, W, b = torch.eye(3), torch.ones(3, 2), torch.ones(2)
+    for bad in ((V[:2], W, b), (V, W.mT, b), (V, W, torch.ones(3)), (V, W[0], b)):
+        with pytest.raises(ShapeError):
+            CertifiedShrinkage(*bad, 1.0)
+    with pytest.raises(ConditionError, match="exact"):
+        CertifiedShrinkage(V, W, b, 1.0, "frobenius")

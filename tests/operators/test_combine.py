@@ -139,3 +139,18 @@ def test_bind_reaches_a_part_and_leaves_the_original() -> None:
     assert torch.equal(D(torch.ones(2, dtype=f64)), torch.zeros(2, dtype=f64))
     with pytest.raises(ConditionError, match="'A', 'b'"):
         D.bind(c=b)
+
+
+def test_bind_reaches_every_part_of_a_composition_and_of_a_mean() -> None:
+    b = torch.tensor([1.0, -2.0], dtype=f64)
+    parts = [
+        bmo.ProximalGradient(bmo.LeastSquares(torch.eye(2, dtype=f64), c), step=0.5)
+        for c in (b, 2 * b)
+    ]
+    for joined, zero in ((Composition(*parts), 0.75), (Combination(parts, [0.5, 0.5]), 0.5)):
+        u, new = torch.zeros(2, dtype=f64), torch.tensor([4.0, 8.0], dtype=f64)
+        before = joined(u)
+        assert torch.allclose(joined.bind(b=new)(u), zero * new)
+        assert torch.equal(joined(u), before)
+        with pytest.raises(ConditionError, match="'A', 'b'"):
+            joined.bind(b=new, c=new)

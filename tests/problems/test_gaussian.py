@@ -10,10 +10,17 @@ import torch
 from bmo import cli, record
 from bmo.baselines import FISTA, ISTA
 from bmo.certify import nonexpansive
-from bmo.errors import DomainError, TrainingError
+from bmo.errors import ConditionError, DomainError, TrainingError
 from bmo.problems.benches import BENCHES
 from bmo.problems.sparse_coding import gaussian as bench
-from bmo.problems.sparse_coding.gaussian import classical, draws, measuring, pieces, report
+from bmo.problems.sparse_coding.gaussian import (
+    classical,
+    draws,
+    learning,
+    measuring,
+    pieces,
+    report,
+)
 from bmo.problems.sparse_coding.gaussian.settings import PILOTED
 
 DOUBLE = torch.float64
@@ -160,6 +167,38 @@ class TestMethods:
         assert found.diverged == 0 and float(found.share[:3].max()) <= 1
         assert float(found.share[:3].max()) > 1e-5
 
+    @pytest.mark.parametrize("name", bench.NETTED)
+    def test_a_network_beside_the_step_starts_as_ista_and_sees_the_observation(self, name):
+        s = small()
+        A = bench.gaussian_dictionary(s.rows, s.atoms)
+        model, data = bench.build(name, A, START, s), batch(A)
+        top = float(torch.linalg.matrix_norm(A, 2)) ** 2
+        ista = ISTA(A, 0.2, 1.9 / top, 1)
+        T = model.map.bind(b=data.observed)
+        z = torch.zeros_like(data.codes)
+        steps = 1 if name == "bmo-net" else 2
+        expected = ista(data.observed, steps)
+        # the smooth bound on the norm is a little above one
+        assert torch.allclose(T.operator(z).detach(), expected, atol=2e-3)
+        assert float(expected.norm()) > 1
+        assert model.products == steps * 14 / 8
+        code = bench.trajectory(model.net, data.observed, [1]).codes[0]
+        assert torch.allclose(code, (model.alpha * T.operator(z)).detach())
+
+    def test_a_pilot_longer_than_the_training_is_refused(self):
+        A = bench.gaussian_dictionary(8, 14)
+        with pytest.raises(ConditionError, match="at most K = 4 steps; got: 5 steps.*shorten"):
+            bench.build("gkm-pilot-admm", A, START, small(pilot=(3, 2)))
+        model = bench.build("gkm-pilot-admm", A, START, small(pilot=(2, 2)))
+        assert model.left == 0
+        model.iterations = 3
+        data = batch(A)
+        with pytest.raises(ConditionError, match="at most K = 3 steps"):
+            model.loss((data.codes, data.observed))
+        for lengths in ((), (3, 0)):
+            with pytest.raises(ConditionError, match="at least one step"):
+                bench.build("gkm-pilot-admm", A, START, small(pilot=lengths))
+
     def test_another_name_is_refused(self):
         s = small()
         with pytest.raises(DomainError, match="unh-ista"):
@@ -303,6 +342,33 @@ class TestRecord:
         weights = record.load_weights(file, record.store.sha256_of(file))
         assert weights["gkm/operator.G"].shape == (8, 14)
 
+    def test_without_noise_the_main_methods_run_alone_with_one_seed(self, tmp_path):
+        both = {"noises": bench.NOISES, "methods": ("unh-ista", "unh-pdhg", "bmo")}
+        parts = run(tmp_path, **both)
+        made = record.read(report.save(parts, tmp_path))
+        rows = made.select(metric="nmse_db", set="trained", depth=16)
+        found = {(r["setting"]["noise"], r["method"]): r["n"] for r in rows}
+        assert found == {
+            ("30db", "unh-ista"): 1, ("30db", "unh-pdhg"): 1, ("30db", "bmo"): 2,
+            ("noiseless", "unh-ista"): 1, ("noiseless", "bmo"): 1,
+        }  # fmt: skip
+        assert not (tmp_path / "noiseless.bmo.seed1.json").exists()
+        assert (tmp_path / "sparse-coding-gaussian.page.noiseless.safetensors").exists()
+        alone = small(**{**both, "noises": ("noiseless",)})
+        assert alone.methods_of("noiseless") == list(both["methods"])
+        assert alone.seeds_of("bmo", "noiseless") == (0, 1)
+
+    def test_without_noise_smaller_penalties_are_tried(self, tmp_path):
+        s = small(smaller=(0.001,))
+        assert s.penalties_of("30db") == (0.05, 0.2)
+        assert s.penalties_of("noiseless") == (0.001, 0.05, 0.2)
+        chosen = run(tmp_path, smaller=(0.001,)).choices("noiseless")
+        # the minimiser without noise is best with the smallest penalty
+        assert chosen["unh-admm"]["f+g"]["penalty"] == 0.001
+        assert run(tmp_path, True, smaller=(0.002,)).kept("choices.30db") is None
+        with pytest.raises(TrainingError, match="another run"):
+            run(tmp_path, True, smaller=(0.002,)).choices("noiseless")
+
     def test_a_second_run_resumes_and_other_settings_are_refused(self, tmp_path):
         first = run(tmp_path).result("30db", "bmo", 1)
         assert run(tmp_path, True).result("30db", "bmo", 1) == first
@@ -316,7 +382,7 @@ class TestRecord:
 
     def test_an_interrupted_training_ends_with_the_same_numbers(self, tmp_path, monkeypatch):
         whole = run(tmp_path / "a", steps=30).result("30db", "gkm", 0)
-        kept, count = pieces.train.generator_of, []
+        kept, count = learning.train.generator_of, []
 
         def stop(seed, step):
             count.append(step)
@@ -324,10 +390,10 @@ class TestRecord:
                 raise KeyboardInterrupt
             return kept(seed, step)
 
-        monkeypatch.setattr(pieces.train, "generator_of", stop)
+        monkeypatch.setattr(learning.train, "generator_of", stop)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "b", steps=30).result("30db", "gkm", 0)
-        monkeypatch.setattr(pieces.train, "generator_of", kept)
+        monkeypatch.setattr(learning.train, "generator_of", kept)
         resumed = run(tmp_path / "b", True, steps=30).result("30db", "gkm", 0)
         assert resumed["losses"] == whole["losses"] and resumed["sets"] == whole["sets"]
 

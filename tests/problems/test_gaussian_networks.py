@@ -13,7 +13,7 @@ from bmo.baselines import ADMM, ISTA, LinearisedADMM
 from bmo.errors import DomainError, TrainingError
 from bmo.measure import nmse_db
 from bmo.problems.sparse_coding import gaussian as bench
-from bmo.problems.sparse_coding.gaussian import pieces, racing, report
+from bmo.problems.sparse_coding.gaussian import learning, pieces, racing, report
 from bmo.prox import soft
 
 DOUBLE = torch.float64
@@ -182,16 +182,18 @@ class TestRaces:
         assert racing.seconds_of(net, torch.ones(1, 2), 7) == 2.0
         assert depths == [7, 7, 7]
 
-    def test_a_training_step_is_timed_without_what_comes_before_the_first(
+    def test_a_training_step_is_timed_without_what_comes_before_it_or_between(
         self, tmp_path, monkeypatch
     ):
-        clock = [0.0]
+        clock, calls = [0.0], []
         parts = run(tmp_path)
         assert racing.training_step(parts, "30db", "unh-ista") is None
         parts.rate("30db", "ena-tista")
 
         def fit(noise, method, seed, rate, steps, folder):
-            clock[0] += 100.0 + 0.25 * steps
+            calls.append(steps)
+            disturbance = {1: 50.0, 4: 70.0}.get(len(calls), 0.0)
+            clock[0] += 100.0 + 0.25 * steps + disturbance
 
         monkeypatch.setattr(parts, "fit", fit)
         monkeypatch.setattr(racing.time, "process_time", lambda: clock[0])
@@ -215,14 +217,14 @@ class TestParts:
 
     def test_one_rate_for_all_numbers_of_a_network(self, tmp_path, monkeypatch):
         seen = {}
-        kept = pieces.train.train
+        kept = learning.train.train
 
         def spy(model, loss, sample, plan, folder, resume, optimizer, **rest):
             rates = {group["lr"] for group in optimizer.param_groups}
             seen[model.name] = rates, plan.clip
             return kept(model, loss, sample, plan, folder, resume, optimizer, **rest)
 
-        monkeypatch.setattr(pieces.train, "train", spy)
+        monkeypatch.setattr(learning.train, "train", spy)
         for method in ("ena-tista", "ena-lista-cp", "gkm"):
             run(tmp_path).fit("30db", method, 0, 3e-3, 1, None)
         assert seen["ena-tista"] == seen["ena-lista-cp"] == ({3e-3}, small().clip)
@@ -243,12 +245,12 @@ class TestParts:
         def fit(noise, method, seed, rate, steps, folder, resume=False):
             asked.append((rate, folder.name))
             if rate == 1e-2:
-                raise TrainingError(pieces.train.FINITE, "inf", "lower it")
+                raise TrainingError(learning.train.FINITE, "inf", "lower it")
             return kept(noise, method, seed, rate, steps, folder, resume)
 
         monkeypatch.setattr(parts, "fit", fit)
         ends = iter([9.5, 11.0])  # behind its short run, so the last rate is left
-        monkeypatch.setattr(pieces, "held_out_error", lambda model, data: next(ends))
+        monkeypatch.setattr(learning, "held_out_error", lambda model, data: next(ends))
         _, losses, rate = parts.trained("30db", "ena-tista", 0)
         name = "30db.ena-tista.seed0"
         assert asked == [(1e-2, name), (1e-3, f"{name}.rate0.001"), (1e-4, f"{name}.rate0.0001")]
@@ -274,7 +276,7 @@ class TestParts:
         def fail(*args, **rest):
             raise TrainingError("all processes", "one has stopped", "start again")
 
-        monkeypatch.setattr(pieces.train, "train", fail)
+        monkeypatch.setattr(learning.train, "train", fail)
         with pytest.raises(TrainingError, match="one has stopped"):
             run(tmp_path).rate("30db", "ena-tista")
 

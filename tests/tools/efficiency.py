@@ -53,7 +53,7 @@ def quickest(record: Record, names: list[str], target: float) -> tuple[str, floa
 
 def best(record: Record, names: list[str], depth: int = 16) -> float:
     """Return the smallest error of a family after so many steps."""
-    rows = record.select(metric="nmse_db", set="trained", depth=depth)
+    rows = record.select(metric="nmse_db", noise="30db", set="trained", depth=depth)
     return min(row["value"] for row in rows if row["method"] in names)
 
 

@@ -79,12 +79,14 @@ def costs(record: Record, noise: str) -> str:
     for where in methods(record, noise):
         products = record.value(metric="products_per_step", **where)
         learned = {"noise": noise, "method": where["method"]}
-        size, taken, step = (
+        size, step = (
             record.select(metric=metric, **learned)
-            for metric in ("parameters", "training_seconds", "core_seconds_per_training_step")
+            for metric in ("parameters", "core_seconds_per_training_step")
         )
-        cells = [f"{size[0]['value']:,.0f}", f"{taken[0]['value']:.0f} s"] if size else ["0", "–"]
-        cells.append(f"{1000 * step[0]['value']:.0f} ms" if step else "–")
+        cells = [f"{size[0]['value']:,.0f}" if size else "0", "–", "–"]
+        if step:  # so many equal steps; what else ran meanwhile does not count
+            one = step[0]["value"]
+            cells[1:] = [f"{record.settings['steps'] * one:.0f} s", f"{1000 * one:.0f} ms"]
         for target in targets:
             steps, seconds = (
                 record.select(metric=f"{what}_to_target", target=target, **where)
@@ -99,12 +101,12 @@ def costs(record: Record, noise: str) -> str:
 
 
 def gaussian(record: Record) -> str:
-    """Return both tables for each noise level, and where they come from."""
+    """Return the errors at each noise level, the costs at the first, and where they come from."""
     levels = noises(record)
     parts = []
     for noise in levels:
         parts += [f"**{LEVELS[noise]}.**\n"] * (len(levels) > 1)
-        parts += [errors(record, noise), costs(record, noise)]
+        parts += [errors(record, noise), *([costs(record, noise)] * (noise == levels[0]))]
     parts += [f"{LAYERS}\n"] * any("†" in part for part in parts)
     return "\n".join([*parts, f"{provenance(record)}\n"])
 

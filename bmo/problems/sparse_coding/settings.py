@@ -84,8 +84,8 @@ class Settings:
     resolution: float = 2e-7
     exact_patches: int = 128
 
-    def seeds_of(self, method: str) -> tuple[int, ...]:
-        """The seeds of a method: ISTA is not trained, so one draw of the test noise will do."""
+    def seeds_of(self, method: str, noise: str = "") -> tuple[int, ...]:
+        """The seeds of a method: one for ISTA, which is not trained, whatever the noise."""
         return self.seeds if method in LEARNED else self.seeds[:1]
 
     def as_dict(self) -> dict[str, Any]:

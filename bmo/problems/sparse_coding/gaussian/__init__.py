@@ -4,10 +4,12 @@ r"""The Gaussian bench of chapter 10: sparse codes through a random dictionary, 
 * :mod:`~bmo.problems.sparse_coding.gaussian.draws`: dictionaries, codes, observations, shifts.
 * :mod:`~bmo.problems.sparse_coding.gaussian.classical`: what is chosen once and frozen (UNH).
 * :mod:`~bmo.problems.sparse_coding.gaussian.methods`: what is learned (ENA, GKM, BMO, BMO-H).
+* :mod:`~bmo.problems.sparse_coding.gaussian.steps`: their certified steps.
 * :mod:`~bmo.problems.sparse_coding.gaussian.networks`: the literature's networks (ENA).
 * :mod:`~bmo.problems.sparse_coding.gaussian.measuring`: testing, without ground truth.
 * :mod:`~bmo.problems.sparse_coding.gaussian.racing`: steps and time to a given error.
-* :mod:`~bmo.problems.sparse_coding.gaussian.pieces`,
+* :mod:`~bmo.problems.sparse_coding.gaussian.learning`,
+  :mod:`~bmo.problems.sparse_coding.gaussian.pieces`,
   :mod:`~bmo.problems.sparse_coding.gaussian.report`: the experiment and its record.
 """
 
@@ -30,6 +32,7 @@ from bmo.problems.sparse_coding.gaussian.settings import (
     LAYERWISE,
     LEARNED,
     METHODS,
+    NETTED,
     NETWORKS,
     NOISES,
     PAGE,
@@ -45,6 +48,7 @@ __all__ = [
     "LAYERWISE",
     "LEARNED",
     "METHODS",
+    "NETTED",
     "NETWORKS",
     "NOISES",
     "PAGE",

@@ -62,7 +62,9 @@ def candidates(name: str, settings: Settings) -> Iterator[Choice]:
 
 
 @torch.no_grad()
-def choose(A: Tensor, data: Data, settings: Settings) -> dict[str, dict[str, Choice]]:
+def choose(
+    A: Tensor, data: Data, settings: Settings, noise: str = "30db"
+) -> dict[str, dict[str, Choice]]:
     """The numbers of every classical method: name → rule → numbers, with the error at depth K.
 
     Example:
@@ -75,7 +77,7 @@ def choose(A: Tensor, data: Data, settings: Settings) -> dict[str, dict[str, Cho
         0.1
     """
     b, x = (part[: settings.tuned].to(A) for part in (data.observed, data.codes))
-    penalties = settings.penalties
+    penalties = settings.penalties_of(noise)
     best = penalties[int(errors(minimisers(A, b, penalties), x).argmin())]
 
     def cost(u: Tensor) -> Tensor:

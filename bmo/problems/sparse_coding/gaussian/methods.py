@@ -12,15 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from bmo.baselines import CoupledLISTA, Repeated, TiedLISTA
-from bmo.errors import DomainError
+from bmo.errors import ConditionError, DomainError
 from bmo.gkm import GKM
 from bmo.inner import AnchoredInner, Inner
-from bmo.operators import (
-    LearnedForwardBackward,
-    LearnedSparseADMM,
-    LearnedSparseLADMM,
-    Operator,
-)
+from bmo.operators import Operator
 from bmo.problems.sparse_coding.gaussian.pilot import Pilot, PilotedRun
 from bmo.problems.sparse_coding.gaussian.settings import (
     CERTIFIED,
@@ -28,11 +23,8 @@ from bmo.problems.sparse_coding.gaussian.settings import (
     UNCONSTRAINED,
     Settings,
 )
+from bmo.problems.sparse_coding.gaussian.steps import certified_step, kind_of, layout
 from bmo.schedules import Schedule, schedule
-
-#: A smooth bound on the norm: where the exact one is active, its eigenvector jumps from step to
-#: step of Adam, and two runs that differ by rounding drift apart (by 4e-4 dB after 400 steps).
-SMOOTH_NORM = "power"
 
 
 class CodeError:
@@ -87,6 +79,7 @@ class Contender(nn.Module):
         anchored: Train by BMO-H.
 
     Example:
+        >>> from bmo.operators import LearnedForwardBackward
         >>> D = LearnedForwardBackward(torch.eye(2), torch.zeros(2), 0.1)
         >>> model = Contender("bmo", D, 0.9, {"mu": 0.3, "steps": 1.0}, 4, 2.0, size=2)
         >>> bool(model.loss((torch.ones(3, 2), torch.ones(3, 2))) > 0)
@@ -143,6 +136,9 @@ class Piloted(Contender):
         pilot: The pilot run.
         *rest: As :class:`Contender` takes them.
 
+    Raises:
+        ConditionError: The pilot alone has more than K steps.
+
     Example:
         >>> from bmo.problems.sparse_coding.gaussian import PAGE, build
         >>> numbers = {"penalty": 0.1, "rho": 0.1}
@@ -154,14 +150,30 @@ class Piloted(Contender):
     def __init__(self, pilot: Pilot, *rest: Any) -> None:
         super().__init__(*rest)
         self.pilot = pilot
+        _ = self.left
+
+    @property
+    def left(self) -> int:
+        """The steps of the map in hyper-training.
+
+        Raises:
+            ConditionError: The pilot alone has more than K steps.
+        """
+        if self.pilot.steps > self.iterations:
+            raise ConditionError(
+                f"a pilot run of at most K = {self.iterations} steps",
+                f"{self.pilot.steps} steps, in stages of {self.pilot.lengths}",
+                "shorten the stages, or train at a larger K",
+                self.pilot.lengths,
+            )
+        return self.iterations - self.pilot.steps
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         codes, observed = batch
         upper = CodeError(codes, self.first)
         found = self.pilot(self.operator, observed, self.start(observed), self.alpha)
         T = self.map.bind(b=observed, weights=found.weights)
-        left = self.iterations - self.pilot.steps
-        return upper(self.loop(T, **self.inner)(found.points[-1], upper, left)).mean()
+        return upper(self.loop(T, **self.inner)(found.points[-1], upper, self.left)).mean()
 
     @property
     def net(self) -> Repeated:
@@ -195,36 +207,15 @@ def build(name: str, A: Tensor, start: dict[str, Any], settings: Settings) -> Co
         return Contender(name, D, 1.0, {"mu": 0.0}, s.iterations, 2.0 if coupled else n / m, n)
     if name not in CERTIFIED:
         raise DomainError("a learned method", repr(name), "unh-... are chosen, not learned", name)
-    kind = next((k for k in ("ladmm", "admm") if name.endswith(f"-{k}")), "fb")
-    D = certified_step(kind, A, b, start, s)
+    kind = kind_of(name)
+    D, (products, size, first) = certified_step(kind, A, b, start, s), layout(kind, m, n)
     inner = {"mu": s.mu.get(name, 0.0), "steps": upper_steps(name, s)}
-    products, size, first = {
-        "fb": (n / m, n, 0), "ladmm": (3.0, n + m, 0), "admm": (n / m, 3 * n, n)
-    }[kind]  # fmt: skip
     anchored = name.startswith("bmo-h")
-    alpha = s.alpha[kind]
+    alpha = s.alpha.get(kind, s.alpha["fb"])
     if name in PILOTED:
         pilot = Pilot(n, s.pilot).to(A.dtype)
         return Piloted(pilot, name, D, alpha, inner, s.iterations, products, size, first)
     return Contender(name, D, alpha, inner, s.iterations, products, size, first, anchored)
-
-
-def certified_step(
-    kind: str, A: Tensor, b: Tensor, start: dict[str, Any], settings: Settings
-) -> Operator:
-    """D_num: a forward-backward step, linearised ADMM, or ADMM with its dense solve."""
-    if kind == "fb":
-        step = 0.95 * 2 / float(torch.linalg.matrix_norm(A, 2)) ** 2
-        return LearnedForwardBackward(
-            A, b, start["unh-ista"]["penalty"], step=step, norm=SMOOTH_NORM
-        )
-    chosen = start[f"unh-{kind}"]
-    # G stays A: a G learned at depth K is no better there, and its fixed points are worse
-    if kind == "ladmm":
-        learn: tuple[str, ...] = ("B", "beta", "p", "theta")
-        return LearnedSparseLADMM(A, b, chosen["penalty"], chosen["beta"], learn, SMOOTH_NORM)
-    learn = ("B", "beta", "q", "theta")
-    return LearnedSparseADMM(A, b, chosen["penalty"], chosen["rho"], settings.proximal, learn=learn)
 
 
 def upper_steps(name: str, settings: Settings) -> Schedule | float:

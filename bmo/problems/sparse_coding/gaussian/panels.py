@@ -26,9 +26,9 @@ from bmo.problems.sparse_coding.gaussian.draws import (
     held_out,
     observe,
 )
+from bmo.problems.sparse_coding.gaussian.learning import optimizer
 from bmo.problems.sparse_coding.gaussian.measuring import trajectory
 from bmo.problems.sparse_coding.gaussian.methods import Contender, build
-from bmo.problems.sparse_coding.gaussian.pieces import optimizer
 from bmo.problems.sparse_coding.gaussian.settings import LEVELS, PAGE, Settings
 from bmo.record import Record, provenance_now, row, write
 

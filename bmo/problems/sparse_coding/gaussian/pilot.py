@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bmo.baselines import Repeated
 from bmo.baselines.base import State, require_depth
+from bmo.errors import ConditionError
 from bmo.gkm import GKM
 from bmo.operators import LearnedSparseADMM, LearnedSparseLADMM
 from bmo.parameters import Positive
@@ -53,6 +54,9 @@ class Pilot(nn.Module):
         size: n, the length of a code.
         lengths: Steps of each stage.
 
+    Raises:
+        ConditionError: There is no stage, or one without a step.
+
     Example:
         >>> D = LearnedSparseADMM(torch.eye(2), torch.zeros(2), threshold=0.1)
         >>> found = Pilot(2, (3, 2))(D, torch.tensor([1.0, 0.0]), torch.zeros(6), 0.9)
@@ -62,6 +66,10 @@ class Pilot(nn.Module):
 
     def __init__(self, size: int, lengths: Sequence[int]) -> None:
         super().__init__()
+        if not lengths or min(lengths) < 1:
+            raise ConditionError(
+                "stages of at least one step each", f"{tuple(lengths)}", "leave empty stages out"
+            )
         self.lengths, self.steps = tuple(lengths), sum(lengths)
         self.pace = nn.ModuleList([Positive(torch.ones(count), low=1e-3) for count in lengths])
         self.stage = nn.ModuleList([Positive(torch.ones(size), low=1e-3) for _ in lengths])

@@ -40,8 +40,11 @@ Parts = dict[tuple[str, str], list[dict[str, Any]]]
 def collect(pieces: Pieces) -> Parts:
     """Every part of the run, computed if it is not there yet: (noise, method) → one per seed."""
     s = pieces.settings
-    pairs = [(noise, method) for noise in s.noises for method in s.methods]
-    return {pair: [pieces.result(*pair, seed) for seed in s.seeds_of(pair[1])] for pair in pairs}
+    pairs = [(method, noise) for noise in s.noises for method in s.methods_of(noise)]
+    return {
+        (noise, method): [pieces.result(noise, method, k) for k in s.seeds_of(method, noise)]
+        for method, noise in pairs
+    }
 
 
 def runs_of(parts: Parts) -> Runs:
@@ -85,14 +88,21 @@ def rows_of(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
 
 
 def cost_rows(pieces: Pieces, parts: Parts) -> list[dict[str, Any]]:
-    """Numbers, time of training, and the way to each error that a method reached (first seed)."""
+    """Numbers, time of training, and the way to each error that a method reached (first seed).
+
+    Steps and the way are timed at the first noise level alone.
+    """
     rows = []
     for (noise, method), found in parts.items():
-        setting, part = {"bench": "gaussian", "noise": noise}, costs(pieces, noise, method)
+        setting = {"bench": "gaussian", "noise": noise}
         if method in LEARNED:
             rows.append(row(method, setting, "parameters", found[0]["parameters"]))
             seconds = [one["training_seconds"] for one in found]
             rows.append(row(method, setting, "training_seconds", seconds))
+        if noise != pieces.settings.noises[0]:
+            continue
+        part = costs(pieces, noise, method)
+        if method in LEARNED:
             step = part["training_step"]
             rows.append(row(method, setting, "core_seconds_per_training_step", step))
         for rule, race in part["races"].items():
@@ -139,7 +149,7 @@ def curves_of(pieces: Pieces, parts: Parts) -> dict[str, list[float]]:
 def chosen(pieces: Pieces) -> dict[str, Any]:
     """What was chosen on held-out codes, and what else was tried."""
     s = pieces.settings
-    learned = [m for m in s.methods if m in LEARNED]
+    levels = {noise: [m for m in s.methods_of(noise) if m in LEARNED] for noise in s.noises}
     return {
         noise: {
             "classical (also the start of the learned methods)": pieces.choices(noise),
@@ -151,13 +161,13 @@ def chosen(pieces: Pieces) -> dict[str, Any]:
                 m: rates for m in learned if (rates := others(pieces, noise, m))
             },
         }
-        for noise in s.noises
+        for noise, learned in levels.items()
     }
 
 
 def others(pieces: Pieces, noise: str, method: str) -> dict[str, float]:
     """Seed → rate of training, where the rate that was chosen turned out to be too high."""
-    chosen, seeds = pieces.rate(noise, method)["rate"], pieces.settings.seeds_of(method)
+    chosen, seeds = pieces.rate(noise, method)["rate"], pieces.settings.seeds_of(method, noise)
     used = {f"{k}": pieces.result(noise, method, k).get("rate", chosen) for k in seeds}
     return {seed: rate for seed, rate in used.items() if rate != chosen}
 
@@ -172,7 +182,7 @@ def save(pieces: Pieces, folder: Path) -> Path:
     """
     s, parts = pieces.settings, collect(pieces)
     everything = [p for found in parts.values() for p in found]
-    everything += [pieces.rate(n, m) for n in s.noises for m in s.methods if m in LEARNED]
+    everything += [pieces.rate(n, m) for n in s.noises for m in s.methods_of(n) if m in LEARNED]
     sets = {n: evaluation_sets(pieces.dictionary, n, s) for n in s.noises}
     record = Record(
         **{
@@ -211,7 +221,7 @@ def save_all_weights(pieces: Pieces, parts: Parts, noise: str, folder: Path) -> 
     """The learned methods of the first seed in one file for each noise level."""
     s = pieces.settings
     weights: dict[str, Tensor] = {}
-    for method in [m for m in s.methods if m in LEARNED]:
+    for method in [m for m in s.methods_of(noise) if m in LEARNED]:
         name = f"{noise}.{method}.seed{s.seeds[0]}"
         digest = parts[noise, method][0]["weights"]
         if digest is None:  # too many to be carried

@@ -19,10 +19,13 @@ CLASSICAL = ("unh-ista", "unh-fista", "unh-ladmm", "unh-pdhg", "unh-admm")
 #: Unconstrained layers, the same at every depth.
 UNCONSTRAINED = ("ena-lista-tied", "ena-lista-cp-tied")
 #: Certified: a forward-backward step, linearised ADMM, and ADMM with its dense solve.
-#: Last, the two whose penalty is weighed by what a pilot run finds.
+#: Then a network, alone or before or after the forward-backward step. Last, those whose penalty
+#: is weighed by what a pilot run finds.
+NETTED = ("bmo-net", "bmo-fb-net", "bmo-net-fb")
 PILOTED = tuple(f"{name}-pilot{step}" for step in ("-ladmm", "-admm") for name in ("gkm", "bmo"))
 CERTIFIED = (
     *(f"{name}{step}" for step in ("", "-ladmm", "-admm") for name in ("gkm", "bmo", "bmo-h")),
+    *NETTED,
     *PILOTED,
 )
 #: Unconstrained, with as many different layers as steps.
@@ -38,10 +41,14 @@ LAYERWISE = (
 NETWORKS = (*LAYERWISE, "ena-deq")
 LEARNED = UNCONSTRAINED + NETWORKS + CERTIFIED
 METHODS = CLASSICAL + LEARNED
+#: What runs without noise, too.
+MAIN = ("unh-ista", "unh-fista", "unh-admm", "bmo-admm")
 _MU = {"bmo": 0.3, "bmo-h": 0.1, "bmo-ladmm": 0.02, "bmo-h-ladmm": 0.02, "bmo-admm": 0.03,
-       "bmo-h-admm": 0.03, "bmo-pilot-ladmm": 0.02, "bmo-pilot-admm": 0.03}  # fmt: skip
+       "bmo-h-admm": 0.03, "bmo-pilot-ladmm": 0.02, "bmo-pilot-admm": 0.03,
+       **dict.fromkeys(NETTED, 0.3)}  # fmt: skip
 _SCALE = {"bmo": 1.0, "bmo-h": 0.2, "bmo-ladmm": 1.0, "bmo-h-ladmm": 0.2, "bmo-admm": 1.0,
-          "bmo-h-admm": 0.2, "bmo-pilot-ladmm": 1.0, "bmo-pilot-admm": 1.0}  # fmt: skip
+          "bmo-h-admm": 0.2, "bmo-pilot-ladmm": 1.0, "bmo-pilot-admm": 1.0,
+          **dict.fromkeys(NETTED, 1.0)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Settings:
         density: Probability of a nonzero coefficient.
         noises: Out of :data:`NOISES`.
         methods: Out of :data:`METHODS`.
+        main: Those of them that run at every noise level, if there are several.
         seeds: Each decides the training codes of one repetition.
         iterations: K of hyper-training, and the depth of every choice.
         alpha: Relaxation of the certified maps, for each kind of step.
@@ -82,6 +90,7 @@ class Settings:
         shift_densities: Densities of the shifts.
         perturbations: Relative errors of the dictionary of the shifts.
         penalties: :math:`\lambda` to choose from.
+        smaller: More of them, where there is no noise.
         scales: :math:`\rho` to choose from (ADMM).
         relaxations: Its relaxation to choose from.
         ratios: :math:`\beta` (linearised ADMM) and :math:`\sigma\|A\|` (PDHG) to choose from.
@@ -101,6 +110,7 @@ class Settings:
     density: float = 0.1
     noises: tuple[str, ...] = NOISES
     methods: tuple[str, ...] = METHODS
+    main: tuple[str, ...] = MAIN
     seeds: tuple[int, ...] = (0, 1, 2)
     iterations: int = 16
     alpha: dict[str, float] = field(
@@ -130,6 +140,7 @@ class Settings:
     shift_densities: tuple[float, ...] = (0.05, 0.2)
     perturbations: tuple[float, ...] = (0.03, 0.1)
     penalties: tuple[float, ...] = (0.003, 0.006, 0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3)
+    smaller: tuple[float, ...] = (0.0003, 0.001)
     scales: tuple[float, ...] = (0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.6, 1.0, 2.0)
     relaxations: tuple[float, ...] = (1.0, 1.6, 1.9)
     ratios: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -140,10 +151,24 @@ class Settings:
     raced: int = 200
     resolution: float = 1e-14
 
-    def seeds_of(self, method: str) -> tuple[int, ...]:
-        """The seeds of a method: one for the networks that stand beside, and for what is chosen."""
-        again = method in LEARNED and method not in (*NETWORKS, "ena-lista-cp-tied")
+    def penalties_of(self, noise: str) -> tuple[float, ...]:
+        """What a penalty is chosen from: the less noise, the smaller."""
+        return (*(self.smaller if LEVELS[noise] is None else ()), *self.penalties)
+
+    def seeds_of(self, method: str, noise: str = NOISES[0]) -> tuple[int, ...]:
+        """The seeds of a method: one for those that stand beside, and for what is chosen.
+
+        At the first of several noise levels all methods run, at the others the main ones alone,
+        with one seed.
+        """
+        if noise in self.noises[1:]:
+            return self.seeds[:1] if method in self.main else ()
+        again = method in LEARNED and method not in (*NETWORKS, *NETTED, "ena-lista-cp-tied")
         return self.seeds if again else self.seeds[:1]
+
+    def methods_of(self, noise: str) -> list[str]:
+        """The methods that run at a noise level."""
+        return [method for method in self.methods if self.seeds_of(method, noise)]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON, for a record."""
@@ -151,7 +176,7 @@ class Settings:
 
 
 FULL = Settings("full")
-#: A smaller instance of the same shape, trained in float64; ends within a minute on one core.
+#: A smaller instance of the same shape, trained in float64; some minutes on one core.
 PAGE = Settings(
     "page",
     rows=50,
@@ -164,6 +189,7 @@ PAGE = Settings(
         "ena-lista-tied",
         "gkm",
         "bmo",
+        *NETTED,
         "bmo-admm",
         "gkm-pilot-admm",
         "bmo-pilot-admm",
