@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from nbclient.exceptions import DeadKernelError
 
 from bmo.errors import RecordError
 from bmo.files import write_atomic
@@ -48,7 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
     starts = tuple(options.part or [""])
     for name in [name for name in PARTS if name.startswith(starts)]:
         if not (options.resume and _file(options.out, name).exists()):
-            _keep(options.out, name)
+            try:
+                _keep(options.out, name)
+            except DeadKernelError as problem:  # by something outside; a later call tries again
+                print(f"{name}: {problem}", flush=True)
+                continue
         for figure in _kept(options.out, name)["figures"]:
             print(f"{name}: {figure['what']}: {figure['held']} of {figure['tried']}", flush=True)
             print("".join(f"  NOT: {fault}\n" for fault in figure["faults"]), end="", flush=True)
