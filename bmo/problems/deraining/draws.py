@@ -27,7 +27,13 @@ WHOLE = 0.97
 
 
 class Pairs(NamedTuple):
-    """Clean images X and rainy ones O, both of shape (B, 3, H, W)."""
+    """Clean images X and rainy ones O, both of shape (B, 3, H, W).
+
+    Example:
+        >>> pair = Pairs(torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8))
+        >>> float((pair.rainy - pair.clean).mean())
+        1.0
+    """
 
     clean: Tensor
     rainy: Tensor
@@ -135,6 +141,8 @@ class Weather:
         real: Real training pairs (rainy, clean) whose layers may be borrowed.
         settings: Of the experiment.
         layers: What :func:`make_layers` makes of the settings.
+
+    An example: :class:`bmo.problems.deraining.RainBank`.
     """
 
     def __init__(

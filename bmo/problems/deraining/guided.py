@@ -192,6 +192,8 @@ class GuidedStep(RainStep):
 
     The softplus of raw values w (batch, 1, H, W), divided by its value at zero, scales the
     thresholds. ``free``: the weights q are taken as they are, and nothing is claimed.
+
+    An example: :func:`bmo.problems.deraining.build`.
     """
 
     w: Tensor

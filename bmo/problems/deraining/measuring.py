@@ -47,6 +47,12 @@ def trajectory(model: RainRemover, rainy: Tensor, depths: Sequence[int]) -> Seen
         model: The method.
         rainy: O, shape (B, 3, H, W).
         depths: Increasing numbers of steps; 0 is the start.
+
+    Example:
+        >>> from bmo.problems.deraining import PAGE, build
+        >>> seen = trajectory(build("bmo", PAGE), torch.rand(1, 3, 16, 16), (0, 2))
+        >>> tuple(seen.images.shape)
+        (2, 1, 3, 16, 16)
     """
     u, T = model.open(rainy)
     start, done, lost = u, 0, False

@@ -42,6 +42,8 @@ class RainRemover(nn.Module):
         free: Without constraint, and without relaxation: T = D.
         mu: Weight of the upper step in hyper-training.
         anchored: With the anchor of BMO-H in hyper-training.
+
+    An example: :func:`bmo.problems.deraining.build`.
     """
 
     def __init__(
@@ -194,6 +196,12 @@ def build(name: str, settings: Settings, seed: int = 0) -> RainRemover:
 
     Raises:
         DomainError: Another name.
+
+    Example:
+        >>> from bmo.problems.deraining import PAGE
+        >>> u, T = build("bmo", PAGE).open(torch.rand(1, 3, 16, 16))
+        >>> T(u).shape == u.shape
+        True
     """
     if name not in METHODS:
         raise DomainError(f"one of the methods {METHODS}", repr(name), "choose one", name)

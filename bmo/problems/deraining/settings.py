@@ -24,6 +24,8 @@ Range = tuple[float, float]
 class Settings:
     r"""What is run, and how.
 
+    An example: :func:`bmo.problems.deraining.settings_of`.
+
     Attributes:
         profile: ``"page"``, ``"small"`` or ``"full"``.
         noises: One: rain.
