@@ -429,7 +429,7 @@ class TestRun:
         assert self.run(tmp_path / "whole", monkeypatch, *options) == 0
         for _ in range(3):
             assert self.run(tmp_path / "cut", monkeypatch, *options, "--resume",
-                            "--minutes", "0") == 0  # fmt: skip
+                            "--minutes", "1e-6") == 0  # fmt: skip
         assert "time is over" in capsys.readouterr().out
         assert not list((tmp_path / "cut").glob("tables*"))
         assert self.run(tmp_path / "cut", monkeypatch, *options, "--resume") == 0

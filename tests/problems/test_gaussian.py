@@ -343,20 +343,20 @@ class TestRecord:
         assert weights["gkm/operator.G"].shape == (8, 14)
 
     def test_without_noise_the_main_methods_run_alone_with_one_seed(self, tmp_path):
-        both = {"noises": bench.NOISES, "methods": ("unh-ista", "unh-pdhg", "bmo")}
+        both = {"noises": bench.NOISES, "methods": ("unh-ista", "unh-pdhg", "bmo-admm")}
         parts = run(tmp_path, **both)
         made = record.read(report.save(parts, tmp_path))
         rows = made.select(metric="nmse_db", set="trained", depth=16)
         found = {(r["setting"]["noise"], r["method"]): r["n"] for r in rows}
         assert found == {
-            ("30db", "unh-ista"): 1, ("30db", "unh-pdhg"): 1, ("30db", "bmo"): 2,
-            ("noiseless", "unh-ista"): 1, ("noiseless", "bmo"): 1,
+            ("30db", "unh-ista"): 1, ("30db", "unh-pdhg"): 1, ("30db", "bmo-admm"): 2,
+            ("noiseless", "unh-ista"): 1, ("noiseless", "bmo-admm"): 1,
         }  # fmt: skip
-        assert not (tmp_path / "noiseless.bmo.seed1.json").exists()
+        assert not (tmp_path / "noiseless.bmo-admm.seed1.json").exists()
         assert (tmp_path / "sparse-coding-gaussian.page.noiseless.safetensors").exists()
         alone = small(**{**both, "noises": ("noiseless",)})
         assert alone.methods_of("noiseless") == list(both["methods"])
-        assert alone.seeds_of("bmo", "noiseless") == (0, 1)
+        assert alone.seeds_of("bmo-admm", "noiseless") == (0, 1)
 
     def test_without_noise_smaller_penalties_are_tried(self, tmp_path):
         s = small(smaller=(0.001,))

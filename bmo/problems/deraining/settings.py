@@ -118,8 +118,8 @@ class Settings:
     depths: tuple[int, ...] = (0, 8)
     case_depths: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
-    def seeds_of(self, method: str) -> tuple[int, ...]:
-        """The seeds of a method: all of them."""
+    def seeds_of(self, method: str, noise: str = "") -> tuple[int, ...]:
+        """The seeds of a method: all of them, whatever the rain."""
         return self.seeds
 
     def as_dict(self) -> dict[str, Any]:
