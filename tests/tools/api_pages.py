@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import public
-from bookfiles import ROOT
+from bookfiles import ROOT, rewrite
 from public import Home, Name
 
 GENERATED = Path("book/_generated")
@@ -103,12 +103,7 @@ def tables(root: Path = ROOT) -> dict[Path, str]:
 
 def write(root: Path = ROOT) -> list[str]:
     """Write what has changed; return the names of these files."""
-    changed = []
-    for path, text in tables(root).items():
-        if not (root / path).is_file() or (root / path).read_text("utf8") != text:
-            (root / path).write_text(text, "utf8")
-            changed.append(path.as_posix())
-    return changed
+    return rewrite(tables(root), root)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,24 @@ def files(root: Path = ROOT) -> list[Path]:
     return sorted(path for path in set(found) if path.is_file())
 
 
+def differing(made: dict[Path, str], root: Path = ROOT) -> dict[Path, str]:
+    """Return those of the generated files that do not have this text."""
+    return {
+        path: text
+        for path, text in made.items()
+        if not (root / path).is_file() or (root / path).read_text("utf8") != text
+    }
+
+
+def rewrite(made: dict[Path, str], root: Path = ROOT) -> list[str]:
+    """Write those of the generated files that have changed; return their names."""
+    changed = differing(made, root)
+    for path, text in changed.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, "utf8")
+    return [path.as_posix() for path in changed]
+
+
 def text_files(root: Path = ROOT) -> list[Path]:
     """Return those of :func:`files` that hold text."""
     return [path for path in files(root) if path.suffix in TEXT]

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import api_pages
 import claims_table
@@ -22,6 +23,11 @@ import sparse_table
 from bookfiles import HTML, ROOT
 from sync_address import sync
 
+#: Each has ``write()``, which makes its pages anew from the ledger, records and docstrings.
+MAKERS: tuple[Any, ...] = (
+    *(claims_table, report, methods_table, sparse_table, deconv_table, rain_table),
+    *(efficiency, notation, api_pages),
+)
 BUILD = ["build", ".", "-W", "-n", "--keep-going", "-q"]
 
 
@@ -29,22 +35,9 @@ def main() -> int:
     """Carry the address and the ledger over, build from nothing, and say where the book lies."""
     for name in sync():
         print(f"{name}: address changed")
-    if claims_table.write():
-        print(f"{claims_table.STATUS}: written again from the ledger")
-    for name in report.write():
-        print(f"{name}: written again from the ledger and the records")
-    for name in methods_table.write():
-        print(f"{name}: written again from the registry, notebook 9 and the record")
-    for name in sparse_table.write():
-        print(f"{name}: written again from the records")
-    for name in [*deconv_table.write(), *rain_table.write()]:
-        print(f"{name}: written again from the records")
-    for name in efficiency.write():
-        print(f"{name}: written again from the record")
-    for name in notation.write():
-        print(f"{name}: written again from the docstrings")
-    for name in api_pages.write():
-        print(f"{name}: written again from the docstrings")
+    for maker in MAKERS:
+        for name in maker.write():
+            print(f"{name}: written again from its source")
     shutil.rmtree(ROOT / "_build", ignore_errors=True)
     code = subprocess.run(
         [Path(sys.executable).with_name("jupyter-book"), *BUILD], cwd=ROOT

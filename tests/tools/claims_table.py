@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bookfiles import ROOT
+from bookfiles import ROOT, rewrite
 from claims import ledger
 
 STATUS = Path("book/_generated/status.txt")
@@ -54,15 +54,10 @@ def table(root: Path = ROOT) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(root: Path = ROOT) -> bool:
-    """Write the table; tell whether it has changed."""
-    path, text = root / STATUS, table(root)
-    if path.is_file() and path.read_text("utf8") == text:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, "utf8")
-    return True
+def write(root: Path = ROOT) -> list[str]:
+    """Write the table if it has changed; return its name then."""
+    return rewrite({STATUS: table(root)}, root)
 
 
 if __name__ == "__main__":
-    print(f"{STATUS}: {'written' if write() else 'unchanged'}")
+    print(write() or "unchanged")

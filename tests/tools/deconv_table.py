@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bookfiles import ROOT
+from bookfiles import ROOT, rewrite
 from methods_table import GENERATED, grid
 
 from bmo.record import Record, provenance, read
@@ -201,13 +201,8 @@ def written(text: str, root: Path = ROOT) -> str:
 
 def write(root: Path = ROOT) -> list[str]:
     """Write what has changed; return the names of these files."""
-    changed, made = [], tables(root)
-    made[Path("README.md")] = written((root / "README.md").read_text("utf8"), root)
-    for path, text in made.items():
-        if not (root / path).is_file() or (root / path).read_text("utf8") != text:
-            (root / path).write_text(text, "utf8")
-            changed.append(path.as_posix())
-    return changed
+    readme = written((root / "README.md").read_text("utf8"), root)
+    return rewrite({**tables(root), Path("README.md"): readme}, root)
 
 
 if __name__ == "__main__":

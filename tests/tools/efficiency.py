@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bookfiles import ROOT
+from bookfiles import ROOT, rewrite
 from methods_table import GENERATED, grid
 
 from bmo.record import Record, provenance, read
@@ -80,11 +80,7 @@ def table(record: Record) -> str:
 
 def write(root: Path = ROOT) -> list[str]:
     """Write what has changed; return the names of these files."""
-    text = table(read(root / RECORD))
-    if (root / TABLE).is_file() and (root / TABLE).read_text("utf8") == text:
-        return []
-    (root / TABLE).write_text(text, "utf8")
-    return [TABLE.as_posix()]
+    return rewrite({TABLE: table(read(root / RECORD))}, root)
 
 
 if __name__ == "__main__":

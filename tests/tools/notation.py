@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import public
 import yaml
-from bookfiles import ROOT
+from bookfiles import ROOT, rewrite
 from claims_table import ROLES
 
 NOTATION = Path("book/notation.yml")
@@ -147,11 +147,7 @@ def table(root: Path = ROOT) -> str:
 
 def write(root: Path = ROOT) -> list[str]:
     """Write what has changed; return the names of these files."""
-    text = table(root)
-    if (root / GENERATED).is_file() and (root / GENERATED).read_text("utf8") == text:
-        return []
-    (root / GENERATED).write_text(text, "utf8")
-    return [GENERATED.as_posix()]
+    return rewrite({GENERATED: table(root)}, root)
 
 
 if __name__ == "__main__":

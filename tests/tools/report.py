@@ -18,7 +18,7 @@ import rain_table
 import readme_table
 import report_runs
 import yaml
-from bookfiles import ROOT
+from bookfiles import ROOT, differing, rewrite
 from claims import ledger
 from claims_table import cell, link
 
@@ -203,27 +203,14 @@ def texts(root: Path = ROOT) -> dict[Path, str]:
     }
 
 
-def differing(root: Path = ROOT) -> dict[Path, str]:
-    """Return the files that are not what their sources give, with the text they should have."""
-    return {
-        path: text
-        for path, text in texts(root).items()
-        if not (root / path).is_file() or (root / path).read_text("utf8") != text
-    }
-
-
 def stale(root: Path = ROOT) -> list[str]:
     """Return the names of the files that are not what their sources give."""
-    return [path.as_posix() for path in differing(root)]
+    return [path.as_posix() for path in differing(texts(root), root)]
 
 
 def write(root: Path = ROOT) -> list[str]:
     """Write what is stale; return it."""
-    changed = differing(root)
-    for path, text in changed.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text, "utf8")
-    return [path.as_posix() for path in changed]
+    return rewrite(texts(root), root)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bookfiles import ROOT
+from bookfiles import ROOT, rewrite
 from methods_table import GENERATED, grid
 
 from bmo.record import Record, provenance, read
@@ -149,12 +149,7 @@ def tables(root: Path = ROOT) -> dict[Path, str]:
 
 def write(root: Path = ROOT) -> list[str]:
     """Write what has changed; return the names of these files."""
-    changed = []
-    for path, text in tables(root).items():
-        if not (root / path).is_file() or (root / path).read_text("utf8") != text:
-            (root / path).write_text(text, "utf8")
-            changed.append(path.as_posix())
-    return changed
+    return rewrite(tables(root), root)
 
 
 if __name__ == "__main__":
