@@ -1,4 +1,4 @@
-r"""Testing: T alone is iterated from its start; the clean images only measure.
+r"""Testing: T alone is iterated from its start (``bmo-h``: with its anchor); clean images measure.
 
 Book: chapter 12. :func:`trajectory` takes no clean image; what it returns cannot depend on one.
 PSNR and SSIM are those of :func:`bmo.baselines.deraining.measuring.score`.

@@ -1,7 +1,8 @@
 """The record of the experiment: tables, convergence cases, curves and provenance.
 
-Book: chapter 12. Everything that it says was measured by iterating T alone. What others reach on
-the same pairs stands in the record ``deraining-peers``.
+Book: chapter 12. Everything that it says was measured by iterating T alone, ``bmo-h`` with its
+anchor: no upper objective, no clean image. What others reach on the same pairs stands in the record
+``deraining-peers``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from bmo.problems.deraining.settings import CERTIFIED, settings_of
 from bmo.record import Record, load_weights, provenance_now, row, save_weights, write
 
 EXPERIMENT = "deraining"
+#: What is iterated in every test, and what it is told.
+TESTED = (
+    "T alone from its start (bmo-h: with its anchor, the start): no upper objective, "
+    "no clean image, one omega at every step"
+)
 #: Metric and channel of what was measured.
 _METRICS = {
     "psnr_y": ("psnr", "Y"),
@@ -136,7 +142,7 @@ def save(pieces: Pieces, folder: Path) -> Path:
         profile=s.profile,
         settings={
             **s.as_dict(),
-            "tested": "T alone from its start: no upper objective, mu = 0, one omega at every step",
+            "tested": TESTED,
         },
         seeds=list(s.seeds),
         data=data.hashes(pieces.pictures.files),
