@@ -78,7 +78,7 @@ class Deblurrer(nn.Module):
     def __init__(self, name: str, denoiser: Operator, settings: Settings, mu: float = 0.0) -> None:
         super().__init__()
         self.name, self.denoiser, self.settings, self.mu = name, denoiser, settings, mu
-        self.iterations = settings.iterations
+        self.iterations, self.back = settings.iterations, settings.back
         self.wiener, self.first = Positive(100.0), Positive(0.15)
         self.last, self.ratio = Positive(LAST), Positive(RATIO)
         self.loop = nn.Parameter(torch.ones(()), requires_grad=False)
@@ -143,6 +143,10 @@ class Deblurrer(nn.Module):
         count = max(1, self.settings.rounds)
         return [high * (last / high) ** (j / count) for j in range(count + 1)]
 
+    def rest(self, sigma: Tensor) -> Tensor:
+        """The level of :math:`D_{net}` in the loop."""
+        return self.loop * self.levels(sigma)[-1]
+
     def begin(self, observed: Tensor, symbol: Tensor, sigma: Tensor) -> Tensor:
         r""":math:`u^0`: the Wiener image after the rounds; it knows the observation alone."""
         solve = data_steps(observed, symbol)
@@ -155,7 +159,7 @@ class Deblurrer(nn.Module):
     def map(self, u: Tensor, observed: Tensor, symbol: Tensor, sigma: Tensor) -> GKM:
         """T for these observations, guided by u: the start, which no step changes."""
         data = self.data.bind(b=observed, symbol=symbol, sigma=sigma)
-        D = Step(data, self.denoise(self.loop * self.levels(sigma)[-1], u))
+        D = Step(data, self.denoise(self.rest(sigma), u))
         certified = D.certified != "none"
         return GKM(D, self.settings.alpha if certified else 1.0, check=certified)
 
@@ -170,7 +174,7 @@ class Deblurrer(nn.Module):
         inner = Inner(self.map(u, *batch[1:4]), self.mu, schedule(self.settings.s))
         upper = Distance(batch[0])
         sizes = inner.sizes(self.iterations)
-        ahead = len(sizes) - self.settings.back
+        ahead = len(sizes) - self.back
         if ahead > 0:
             with torch.no_grad():
                 u = inner.advance(u.detach(), u, upper, sizes[:ahead])

@@ -16,10 +16,12 @@ NOISES = ("gaussian",)
 COMPARED = ("bmo", "gkm", "ena", "pnp")
 #: What begins at a restoration by a public denoiser.
 CORRECTED = ("corrected",)
-#: The comparison at one small budget, the long run, its ablation, a free network, and that.
-METHODS = (*COMPARED, "bmo-long", "bmo-blind", "bmo-free", *CORRECTED)
+#: What begins there too, and whose loop is trained for it: with mu > 0, and with mu = 0.
+REFERRED = ("bmo-ffdnet", "gkm-ffdnet")
+#: The comparison at one small budget, the long run, its ablation, a free network, and those.
+METHODS = (*COMPARED, "bmo-long", "bmo-blind", "bmo-free", *CORRECTED, *REFERRED)
 #: Methods whose T is nonexpansive for every value of the parameters.
-CERTIFIED = ("bmo", "gkm", "pnp", "bmo-long", "bmo-blind", *CORRECTED)
+CERTIFIED = ("bmo", "gkm", "pnp", "bmo-long", "bmo-blind", *CORRECTED, *REFERRED)
 #: (image, kernel, noise in percent) of the convergence test: every kernel three times, every image
 #: eight times, every noise level six times.
 CASES = tuple(
@@ -68,6 +70,39 @@ class Correcting:
 
 
 @dataclass(frozen=True)
+class Referring:
+    """How a loop is built around the restoration of a public denoiser, and trained.
+
+    Attributes:
+        orders: Runs of the public denoiser that the restoration is the mean of.
+        parts: Files of training crops with their restorations, made once.
+        count: Crops in each.
+        side: Their side in pixels.
+        percents: Their noise: the least and the largest level in percent.
+        map_widths: Widths of the network of thresholds and masks.
+        luma: Where the weight of the data step starts, for brightness.
+        chroma: The same for the two colour differences.
+        iterations: K of hyper-training.
+        back: The last steps of the loop that the gradient goes through.
+        rate: Learning rate.
+        number_rate: The same for the weights.
+    """
+
+    orders: int = 4
+    parts: int = 100
+    count: int = 64
+    side: int = 96
+    percents: tuple[float, float] = (0.4, 6.0)
+    map_widths: tuple[int, ...] = (32, 48)
+    luma: float = 0.35
+    chroma: float = 10.0
+    iterations: int = 32
+    back: int = 6
+    rate: float = 1e-3
+    number_rate: float = 1e-2
+
+
+@dataclass(frozen=True)
 class Settings:
     r"""What is run, and how.
 
@@ -86,7 +121,8 @@ class Settings:
         deep_iterations: K of the last part of hyper-training, of the methods that have one.
         back: The last steps of the loop that the gradient goes through.
         alpha: Relaxation of T.
-        correcting: Of the method that begins at a restoration by others.
+        correcting: Of the method that corrects a restoration by others.
+        referring: Of the methods whose loop is trained around one.
         mu: Weight of the upper step, of the methods with one.
         s: Scale of :math:`s_k = s/(k+1)`.
         side: Side of a training patch in pixels.
@@ -130,6 +166,7 @@ class Settings:
     deep_iterations: int = 64
     back: int = 6
     correcting: Correcting = Correcting()
+    referring: Referring = Referring()
     alpha: float = 0.9
     mu: float = 0.05
     s: float = 1.0
@@ -146,6 +183,7 @@ class Settings:
             "bmo-blind": Budget(60_000, 20_000),
             "bmo-free": Budget(300_000, 100_000),
             **dict.fromkeys(CORRECTED, Budget(60_000, 100_000)),
+            **dict.fromkeys(REFERRED, Budget(0, 50_000)),
         }
     )
     denoising_rate: float = 2e-3
@@ -195,6 +233,7 @@ SMALL = Settings(
     deep_iterations=32,
     back=4,
     correcting=Correcting((32, 48, 64), parts=12),
+    referring=Referring(parts=3, map_widths=(16, 24)),
     side=64,
     denoising_batch=8,
     batch=4,
@@ -205,6 +244,7 @@ SMALL = Settings(
         "bmo-blind": Budget(900, 300),
         "bmo-free": Budget(900, 300),
         **dict.fromkeys(CORRECTED, Budget(900, 1200)),
+        **dict.fromkeys(REFERRED, Budget(0, 1200)),
     },
     warmup=30,
     table_depths=(0, 8, 16, 1000),

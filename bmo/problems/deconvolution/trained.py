@@ -9,7 +9,7 @@ from bmo import record
 from bmo.errors import RecordError
 from bmo.problems.deconvolution.building import build
 from bmo.problems.deconvolution.methods import Deblurrer
-from bmo.problems.deconvolution.settings import Correcting, settings_of
+from bmo.problems.deconvolution.settings import Correcting, Referring, settings_of
 
 #: The settings that a trained method was built with.
 BUILT = ("features", "blocks", "widths", "map_widths", "free_widths", "rounds", "iterations",
@@ -32,14 +32,15 @@ def trained(profile: str, method: str) -> Deblurrer:
         raise RecordError(
             f"a method of {', '.join(recorded['methods'])}", repr(method), "choose one", method
         )
-    kept: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items() if k in BUILT
-    }
-    if "correcting" in recorded:
-        of: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in recorded["correcting"].items()
-        }
-        kept["correcting"] = Correcting(**of)
+    kept = {k: v for k, v in _tuples(recorded).items() if k in BUILT}
+    for key, kind in {"correcting": Correcting, "referring": Referring}.items():
+        if key in recorded:
+            kept[key] = kind(**_tuples(recorded[key]))
     model = build(method, replace(settings_of(profile), **kept))
     model.take(record.find_weights(f"{name}.{method}"))
     return model
+
+
+def _tuples(plain: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they were before they became JSON."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
