@@ -130,7 +130,9 @@ class FourierStep(Preparing):
             raise ShapeError(
                 f"images of {self.shape}", f"shape {tuple(u.shape)}", "bind their own b", u
             )
-        return self._out(torch.fft.irfft2(torch.fft.rfft2(self._into(u)) * g, s=self.shape)) + offset
+        return (
+            self._out(torch.fft.irfft2(torch.fft.rfft2(self._into(u)) * g, s=self.shape)) + offset
+        )
 
 
 class FourierDataStep(FourierStep):

@@ -45,7 +45,9 @@ class Remembered:
     def __call__(self, observed: Tensor, symbol: Tensor, sigma: Tensor) -> Tensor:
         found = [
             self._one(b[None], k[None], s[None])
-            for b, k, s in zip(observed, symbol.expand(len(observed), -1, -1, -1), sigma)
+            for b, k, s in zip(
+                observed, symbol.expand(len(observed), -1, -1, -1), sigma, strict=True
+            )
         ]
         return torch.cat(found)
 
