@@ -170,16 +170,19 @@ class Deblurrer(nn.Module):
         All steps but the last few are taken without gradient. A batch is a
         :class:`~bmo.problems.deconvolution.draws.Pairs`, or one with restorations.
         """
-        u = start = self.begin(*batch[1:])
-        inner = Inner(self.map(u, *batch[1:4]), self.mu, schedule(self.settings.s))
-        upper = Distance(batch[0])
+        start, upper = self.begin(*batch[1:]), Distance(batch[0])
+        u = self.reach(start, self.map(start, *batch[1:4]), upper)
+        return upper.root(u) + 0.5 * upper.root(start)
+
+    def reach(self, start: Tensor, T: GKM, upper: Distance) -> Tensor:
+        r""":math:`u^K` by Algorithm 1; the gradient goes through the last steps alone."""
+        inner, u = Inner(T, self.mu, schedule(self.settings.s)), start
         sizes = inner.sizes(self.iterations)
         ahead = len(sizes) - self.back
         if ahead > 0:
             with torch.no_grad():
                 u = inner.advance(u.detach(), u, upper, sizes[:ahead])
-        u = inner.advance(u, start, upper, sizes[max(ahead, 0) :], max(ahead, 0))
-        return upper.root(u) + 0.5 * upper.root(start)
+        return inner.advance(u, start, upper, sizes[max(ahead, 0) :], max(ahead, 0))
 
     def denoising_loss(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """The mean root error of denoising, relative to the root of the noise level."""
@@ -229,6 +232,10 @@ class Distance:
         r""":math:`\nabla\ell(u) = u - x`."""
         return u - self.clean
 
+    def roots(self, u: Tensor) -> Tensor:
+        r""":math:`\sqrt{2\ell/n}` of each image."""
+        return (2 * self(u) / self.clean[0].numel() + 1e-10).sqrt()
+
     def root(self, u: Tensor) -> Tensor:
-        r"""The mean over images of :math:`\sqrt{2\ell/n}`."""
-        return (2 * self(u) / self.clean[0].numel() + 1e-10).sqrt().mean()
+        """The mean of :meth:`roots`."""
+        return self.roots(u).mean()

@@ -18,7 +18,7 @@ from bmo.operators import FourierColourStep, FourierWeight, Operator
 from bmo.operators.colour_step import opponent
 from bmo.problems.deconvolution.centred import CentredPotential
 from bmo.problems.deconvolution.corrected import Restorer
-from bmo.problems.deconvolution.methods import KNOTS, Deblurrer
+from bmo.problems.deconvolution.methods import KNOTS, Deblurrer, Distance
 from bmo.problems.deconvolution.settings import Referring, Settings
 
 #: Signs of the four Haar filters on 2 x 2 pixels: the mean, and three differences.
@@ -89,7 +89,7 @@ def surroundings(of: Referring) -> CentredPotential:
     """A potential step around the guide, with the frame as its filters."""
     net = CentredPotential(FEATURES, 1, (), of.map_widths, parts=("threshold", "mask"))
     with torch.no_grad():
-        net.kernels[0].copy_(haar_frame())
+        net.kernels[0].copy_(haar_frame()).requires_grad_(False)
     return net
 
 
@@ -140,6 +140,17 @@ class ReferredDeblurrer(Deblurrer):
             restored: r if it is known, as in training.
         """
         return self.restorer(observed, symbol, sigma) if restored is None else restored
+
+    def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
+        r"""The root error of :math:`u^K` relative to that of r, a mean over images.
+
+        The loop is trained from b, far from where it starts when it is tested: so a map that
+        moves little is of no use, and what it learns is a fixed point.
+        """
+        clean, observed, symbol, sigma, restored = batch
+        upper = Distance(clean)
+        u = self.reach(observed, self.map(restored, observed, symbol, sigma), upper)
+        return (upper.roots(u) / upper.roots(restored)).mean()
 
     def denoise(self, level: Tensor, guide: Tensor) -> Operator:
         """D_net around the guide."""

@@ -233,7 +233,7 @@ SMALL = Settings(
     deep_iterations=32,
     back=4,
     correcting=Correcting((32, 48, 64), parts=12),
-    referring=Referring(parts=3, map_widths=(16, 24)),
+    referring=Referring(parts=4, map_widths=(16, 24), iterations=12, back=5, rate=5e-4),
     side=64,
     denoising_batch=8,
     batch=4,
