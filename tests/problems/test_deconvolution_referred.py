@@ -19,9 +19,7 @@ from bmo.problems.deconvolution.settings import CERTIFIED, REFERRED, Budget, Ref
 from bmo.problems.deconvolution.trained import trained
 
 DOUBLE = torch.float64
-TINY = Referring(
-    orders=2, parts=2, count=3, side=32, map_widths=(4,), iterations=4, back=2, chroma=3.0
-)
+TINY = Referring(orders=2, parts=2, count=3, side=32, iterations=4, back=2, chroma=3.0)
 
 
 def small(**changes):
@@ -227,7 +225,7 @@ class TestRun:
         first = pieces.Pieces(small(), tmp_path)
         made = first.restorations(brighter, "referred")
         assert len(made["sigma"]) == 6 and float(made["sigma"].max()) <= 0.06
-        other = dataclasses.replace(TINY, map_widths=(6,), chroma=1.0)
+        other = dataclasses.replace(TINY, iterations=3, chroma=1.0)
         again = pieces.Pieces(small(referring=other, widths=(5,)), tmp_path, resume=True)
         kept = again.restorations(lambda *given: pytest.fail("restored again"), "referred")
         assert torch.equal(kept["restored"], made["restored"])

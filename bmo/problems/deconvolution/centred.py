@@ -34,7 +34,8 @@ class CentredPotential(CertifiedPotential):
         features: Filters of each block, at least 12.
         blocks: Number of blocks.
         widths: Widths of R; none: R = 0, and r is the guide itself.
-        map_widths: Widths of the network of the maps.
+        map_widths: Widths of the network of the maps; none: t, m and c are numbers that move with
+            the noise level.
         certified: ``False``: filters are not divided by their norm, and nothing is claimed.
         parts: As of :class:`~bmo.networks.CertifiedPotential`; without ``"bias"`` c = 0.
 
@@ -54,7 +55,8 @@ class CentredPotential(CertifiedPotential):
         certified: bool = True,
         parts: Sequence[str] = tuple(START),
     ) -> None:
-        super().__init__(3, features, blocks, guide=3, guide_widths=map_widths, parts=parts)
+        guide = 3 if map_widths else 0  # what the maps read; r is the bound guide in any case
+        super().__init__(3, features, blocks, guide=guide, guide_widths=map_widths, parts=parts)
         self.certified = "by construction" if certified else "none"
         pieces = 3 * self.stride**2
         self.reference = UBody(3 + 1, 3, widths) if widths else None

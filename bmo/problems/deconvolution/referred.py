@@ -3,7 +3,7 @@ r"""Methods that begin at a public denoiser's restoration, and whose loop is tra
 Book: chapter 11, "A loop that is trained around a reference". r is the mean of several runs of
 FFDNet in DPIR's schedule. It is the start, the guide and the centre of D_net: no free network
 changes it. What is learned is how far the data may move the image away from r: by frequency, by
-brightness and colour (the weight of the data step), and by place and scale (masks and thresholds).
+brightness and colour (the weight of the data step), and by filter (masks and thresholds).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bmo.operators.colour_step import opponent
 from bmo.problems.deconvolution.centred import CentredPotential
 from bmo.problems.deconvolution.corrected import Restorer
 from bmo.problems.deconvolution.methods import KNOTS, Deblurrer, Distance
-from bmo.problems.deconvolution.settings import Referring, Settings
+from bmo.problems.deconvolution.settings import Settings
 
 #: Signs of the four Haar filters on 2 x 2 pixels: the mean, and three differences.
 SIGNS = (
@@ -85,9 +85,9 @@ def haar_frame() -> Tensor:
     return found.reshape(FEATURES, 12, 3, 3)
 
 
-def surroundings(of: Referring) -> CentredPotential:
+def surroundings() -> CentredPotential:
     """A potential step around the guide, with the frame as its filters."""
-    net = CentredPotential(FEATURES, 1, (), of.map_widths, parts=("threshold", "mask"))
+    net = CentredPotential(FEATURES, 1, (), (), parts=("threshold", "mask"))
     with torch.no_grad():
         net.kernels[0].copy_(haar_frame()).requires_grad_(False)
     return net
@@ -114,7 +114,7 @@ class ReferredDeblurrer(Deblurrer):
         restorer: Restorer | None = None,
     ) -> None:
         of = settings.referring
-        super().__init__(name, surroundings(of), settings, mu)
+        super().__init__(name, surroundings(), settings, mu)
         for unused in ("wiener", "first", "last", "ratio", "loop"):
             delattr(self, unused)  # there are no rounds
         self.restorer: Restorer = restorer or Public(of.orders)

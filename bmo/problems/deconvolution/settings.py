@@ -79,7 +79,6 @@ class Referring:
         count: Crops in each.
         side: Their side in pixels.
         percents: Their noise: the least and the largest level in percent.
-        map_widths: Widths of the network of thresholds and masks.
         luma: Where the weight of the data step starts, for brightness.
         chroma: The same for the two colour differences.
         iterations: K of hyper-training.
@@ -93,13 +92,12 @@ class Referring:
     count: int = 64
     side: int = 96
     percents: tuple[float, float] = (0.4, 6.0)
-    map_widths: tuple[int, ...] = (32, 48)
     luma: float = 0.35
     chroma: float = 10.0
-    iterations: int = 32
-    back: int = 6
-    rate: float = 1e-3
-    number_rate: float = 1e-2
+    iterations: int = 12
+    back: int = 5
+    rate: float = 1e-2
+    number_rate: float = 2e-2
 
 
 @dataclass(frozen=True)
@@ -183,7 +181,7 @@ class Settings:
             "bmo-blind": Budget(60_000, 20_000),
             "bmo-free": Budget(300_000, 100_000),
             **dict.fromkeys(CORRECTED, Budget(60_000, 100_000)),
-            **dict.fromkeys(REFERRED, Budget(0, 50_000)),
+            **dict.fromkeys(REFERRED, Budget(0, 4_000)),
         }
     )
     denoising_rate: float = 2e-3
@@ -233,7 +231,7 @@ SMALL = Settings(
     deep_iterations=32,
     back=4,
     correcting=Correcting((32, 48, 64), parts=12),
-    referring=Referring(parts=4, map_widths=(16, 24), iterations=12, back=5, rate=5e-4),
+    referring=Referring(parts=2),
     side=64,
     denoising_batch=8,
     batch=4,
@@ -244,7 +242,7 @@ SMALL = Settings(
         "bmo-blind": Budget(900, 300),
         "bmo-free": Budget(900, 300),
         **dict.fromkeys(CORRECTED, Budget(900, 1200)),
-        **dict.fromkeys(REFERRED, Budget(0, 1200)),
+        **dict.fromkeys(REFERRED, Budget(0, 400)),
     },
     warmup=30,
     table_depths=(0, 8, 16, 1000),
