@@ -107,6 +107,21 @@ def test_with_a_public_reference() -> None:
     assert abs(float((found - start).mean())) < 0.05  # the loop changes little
 
 
+def test_a_loop_that_is_trained_around_a_public_reference() -> None:
+    ffdnet, r = six(PEERS, "pnp-ffdnet-dpir"), six(SMALL, "bmo-ffdnet", depth=0)
+    assert bool((r > ffdnet).all()) and 0.02 < float((r - ffdnet).mean()) < 0.1
+    assert torch.equal(r, six(SMALL, "gkm-ffdnet", depth=0))
+    poster = torch.tensor([PEERS.value(source="published", method="bmo", image=image,
+                                       sigma_percent=percent)
+                           for image, percent in deconv_table.CELLS])  # fmt: skip
+    for method in deconv_table.AROUND:
+        found = six(SMALL, method, depth=1000)
+        assert bool((found > ffdnet).all()) and float((found - r).mean()) > 0.02
+        assert bool((poster > found).all())
+    apart = six(SMALL, "bmo-ffdnet", depth=1000) - six(SMALL, "gkm-ffdnet", depth=1000)
+    assert abs(float(apart.mean())) < 0.05
+
+
 def test_what_is_lost_against_the_best_depth() -> None:
     def losing(method: str) -> list[str]:
         rows = SMALL.select(method=method, metric="psnr_drop", depth=1000)

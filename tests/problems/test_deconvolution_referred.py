@@ -14,8 +14,9 @@ from bmo.operators import FourierColourStep
 from bmo.problems import deconvolution as dec
 from bmo.problems.benches import BENCHES
 from bmo.problems.deconvolution import draws, pieces, referred, report, training
+from bmo.problems.deconvolution.budgets import Budget, Referring
 from bmo.problems.deconvolution.remembered import Remembered
-from bmo.problems.deconvolution.settings import CERTIFIED, REFERRED, Budget, Referring
+from bmo.problems.deconvolution.settings import CERTIFIED, REFERRED
 from bmo.problems.deconvolution.trained import trained
 
 DOUBLE = torch.float64

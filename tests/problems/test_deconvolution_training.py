@@ -14,7 +14,8 @@ from bmo.errors import DataError, DomainError, RecordError, TrainingError
 from bmo.problems import deconvolution as dec
 from bmo.problems.benches import BENCHES
 from bmo.problems.deconvolution import draws, measuring, methods, pictures, pieces, report, trained
-from bmo.problems.deconvolution.settings import CASES, COMPARED, CORRECTED, Budget
+from bmo.problems.deconvolution.budgets import Budget
+from bmo.problems.deconvolution.settings import CASES, COMPARED, CORRECTED
 
 DOUBLE = torch.float64
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from bmo import record
 from bmo.errors import RecordError
+from bmo.problems.deconvolution.budgets import Correcting, Referring
 from bmo.problems.deconvolution.building import build
 from bmo.problems.deconvolution.methods import Deblurrer
-from bmo.problems.deconvolution.settings import Correcting, Referring, settings_of
+from bmo.problems.deconvolution.settings import settings_of
 
 #: The settings that a trained method was built with.
 BUILT = ("features", "blocks", "widths", "map_widths", "free_widths", "rounds", "iterations",

@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 
 from bmo import train
 from bmo.problems.deconvolution import restored
+from bmo.problems.deconvolution.budgets import Correcting, Referring
 from bmo.problems.deconvolution.building import build
 from bmo.problems.deconvolution.corrected import CorrectedDeblurrer, Restorer
 from bmo.problems.deconvolution.draws import ImageBank, Pairs, blurred, held_out, noisy, spread
@@ -23,7 +24,7 @@ from bmo.problems.deconvolution.measuring import mean_psnr
 from bmo.problems.deconvolution.methods import Deblurrer
 from bmo.problems.deconvolution.pictures import Pictures, load
 from bmo.problems.deconvolution.referred import ReferredDeblurrer
-from bmo.problems.deconvolution.settings import Correcting, Referring, Settings
+from bmo.problems.deconvolution.settings import Settings
 from bmo.problems.shelf import Part, Shelf
 from bmo.record import load_weights, save_weights
 
