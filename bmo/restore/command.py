@@ -17,17 +17,21 @@ from bmo.errors import DataError, DomainError
 from bmo.files import write_atomic
 from bmo.measure import to_uint8
 from bmo.problems.deconvolution.protocol import score, similarity
-from bmo.restore.pictures import DEPTHS, Restoration, deblur, derain
+from bmo.restore.pictures import DEPTHS, EDGES, Restoration, deblur, derain
 
 HELP = """\
 Deblur a picture of your own, or remove its rain, by a recorded method: T alone.
 
 The picture is an 8-bit file, gray or colour. A deconvolution needs the noise in percent and the
-kernel: a gray picture or a numpy file .npy, which is divided by its sum. With --clean, PSNR and
-SSIM of every depth are printed, over all colours of the 8-bit picture. It serves for nothing else.
+kernel: a gray picture or a numpy file .npy, which is divided by its sum. A photograph was blurred
+with what lies outside it, and not with its opposite border: say --edges open.
+
+With --clean, PSNR and SSIM of every depth are printed, over all colours of the 8-bit picture. The
+clean picture serves for nothing else.
 
 Examples:
   python -m bmo restore deconvolution blurred.png --kernel kernel.png --noise 1 --out sharp.png
+  python -m bmo restore deconvolution photo.png --kernel shake.png --noise 2 --edges open
   python -m bmo restore deraining rainy.png --out dry.png --clean clean.png
 """
 
@@ -39,6 +43,7 @@ def add_arguments(restore: argparse.ArgumentParser) -> None:
     restore.add_argument("--out", type=Path, help="where the restored picture goes (.png)")
     restore.add_argument("--kernel", type=Path, help="of the blur: a gray picture, or .npy")
     restore.add_argument("--noise", type=float, help="of the blurred picture, in percent")
+    restore.add_argument("--edges", choices=EDGES, help="open: a photograph, not a protocol")
     restore.add_argument("--method", help="default: bmo-long (deconvolution), bmo (deraining)")
     restore.add_argument("--profile", choices=record.PROFILES, default="small")
     restore.add_argument("--depths", nargs="+", type=int, default=list(DEPTHS))
@@ -63,17 +68,18 @@ def run(options: argparse.Namespace) -> None:
 
 def _restore(options: argparse.Namespace, observed: Tensor) -> Restoration:
     chosen = {"depths": options.depths, "profile": options.profile, "device": options.device}
-    given = {"--kernel": options.kernel, "--noise": options.noise}
+    needed = {"--kernel": options.kernel, "--noise": options.noise}
     if options.experiment == "deraining":
-        for name, value in given.items():
+        for name, value in {**needed, "--edges": options.edges}.items():
             if value is not None:
                 raise DomainError(f"no {name} for deraining", f"{value}", "leave it out", value)
         return derain(observed, options.method or "bmo", **chosen)
-    for name, value in given.items():
+    for name, value in needed.items():
         if value is None:
             raise DomainError(f"{name} for a deconvolution", "none", "see restore --help", name)
-    kernel = read_kernel(options.kernel)
-    return deblur(observed, kernel, options.noise, options.method or "bmo-long", **chosen)
+    kernel, method = read_kernel(options.kernel), options.method or "bmo-long"
+    edges = options.edges or EDGES[0]
+    return deblur(observed, kernel, options.noise, method, edges=edges, **chosen)
 
 
 def read_kernel(path: Path) -> Tensor:

@@ -7,7 +7,7 @@ or fetched, and verified. Nothing is learned here, and no clean picture is asked
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,7 +27,10 @@ from bmo.problems.deconvolution.protocol import level
 from bmo.problems.deconvolution.trained import trained as trained_deblurrer
 from bmo.problems.deraining.measuring import Seen as RainSeen
 from bmo.problems.deraining.trained import trained as trained_remover
+from bmo.restore.edges import narrow, widen
 
+#: What lies beyond the border of a blurred picture: its opposite border, or more of the scene.
+EDGES = ("circular", "open")
 #: Steps after which a result is looked at, where nothing else is asked for.
 DEPTHS = (16, 1000)
 
@@ -66,11 +69,13 @@ def deblur(
     profile: str = "small",
     depths: Sequence[int] = DEPTHS,
     device: str = "cpu",
+    edges: str = "circular",
 ) -> Restoration:
     r"""Undo a known blur, :math:`b = k \circledast u + \sigma\varepsilon`.
 
-    The convolution is circular: a picture whose blur ended at its border shows ripples there. A
-    gray picture is restored as one of three equal colours.
+    The convolution is circular. A photograph was blurred with what lies outside it; with
+    ``edges="open"`` its border is repeated and tapered first (:func:`~bmo.restore.edges.widen`),
+    and cut off at the end. A gray picture is restored as one of three equal colours.
 
     Args:
         observed: :math:`b`, shape (C, H, W), C = 1 or 3; about on [0, 1], not cut.
@@ -80,10 +85,11 @@ def deblur(
         profile: Whose record.
         depths: Numbers of steps to look at.
         device: Where to compute.
+        edges: ``"circular"`` or ``"open"``.
 
     Raises:
         ShapeError: No single picture, or a kernel that does not fit it.
-        DomainError: A kernel that is none, noise out of range, or bad depths.
+        DomainError: A kernel that is none, noise out of range, bad depths, or other edges.
         NonFiniteError: NaN or infinity in picture or kernel.
         RecordError: The method is not in the record, or its weights are not to be had.
         TrainingError: No such device.
@@ -101,17 +107,16 @@ def deblur(
     _require_one(observed, "observed picture", free=True)
     if not noise > 0:
         raise DomainError("noise > 0, in percent", f"{noise}", "estimate it; 1 is usual", noise)
-    b = _coloured(observed).to(device)
-    sides = (b.shape[-2], b.shape[-1])
-    k = require_kernel(kernel, sides)
-    if len(k) != 1:
-        raise ShapeError("one kernel (h, w)", f"{len(k)} kernels", "one call for each", kernel)
+    if edges not in EDGES:
+        raise DomainError(f"edges out of {EDGES}", repr(edges), "choose one", edges)
+    k = _kernel(kernel, observed)
+    wide = widen(observed, k) if edges == "open" else observed
+    symbol = symbol_of(k, (wide.shape[-2], wide.shape[-1])).to(device, torch.complex64)
     sigma = torch.full((1, 1, 1, 1), level(noise), device=device)
     model = trained_deblurrer(profile, method).to(device)
-    symbol = symbol_of(double_kernel(k), sides).to(device, torch.complex64)
-    seen = deconvolution.trajectory(model, b, symbol, sigma, wanted)
-    known = method in deconvolution.CERTIFIED
-    return _kept(wanted, seen, known, observed)
+    seen = deconvolution.trajectory(model, _coloured(wide).to(device), symbol, sigma, wanted)
+    images = narrow(seen.images, k) if edges == "open" else seen.images
+    return _kept(wanted, replace(seen, images=images), method in deconvolution.CERTIFIED, observed)
 
 
 def derain(
@@ -149,8 +154,7 @@ def derain(
     _require_one(rainy, "rainy picture")
     model = trained_remover(profile, method).to(device)
     seen = deraining.trajectory(model, _coloured(rainy).to(device), wanted)
-    known = method in deraining.CERTIFIED
-    return _kept(wanted, seen, known, rainy)
+    return _kept(wanted, seen, method in deraining.CERTIFIED, rainy)
 
 
 def _depths(depths: Sequence[int]) -> tuple[int, ...]:
@@ -158,6 +162,13 @@ def _depths(depths: Sequence[int]) -> tuple[int, ...]:
     if not wanted:
         raise DomainError("at least one depth", "none", "16, say", depths)
     return wanted
+
+
+def _kernel(kernel: Tensor, observed: Tensor) -> Tensor:
+    """One kernel (h, w) that fits the picture, in float64."""
+    if len(require_kernel(kernel, (observed.shape[-2], observed.shape[-1]))) != 1:
+        raise ShapeError("one kernel (h, w)", f"{len(kernel)} kernels", "one call each", kernel)
+    return double_kernel(kernel).reshape(kernel.shape[-2:])
 
 
 def _require_one(image: Tensor, name: str, free: bool = False) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import convolve
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from bmo.errors import BMOError, DataError, DomainError, NonFiniteError, RecordE
 from bmo.problems import deconvolution
 from bmo.problems.deconvolution.trained import trained
 from bmo.problems.deraining.trained import trained as remover
-from bmo.restore import deblur, derain
+from bmo.restore import deblur, derain, taper
 from bmo.restore.command import as_png, read_kernel
 
 KERNEL = torch.tensor([[0.0, 0.2, 0.0], [0.2, 0.3, 0.1], [0.0, 0.2, 0.0]], dtype=torch.float64)
@@ -98,6 +99,7 @@ def test_derain_is_the_recorded_map_alone() -> None:
         (lambda: deblur(picture(), KERNEL, 1.0, depths=()), DomainError),
         (lambda: deblur(picture(), KERNEL, 1.0, depths=(-1,)), DomainError),
         (lambda: deblur(picture(), KERNEL, 1.0, "magic"), RecordError),
+        (lambda: deblur(picture(), KERNEL, 1.0, edges="soft"), DomainError),
         (lambda: derain("rain.png"), ShapeError),  # type: ignore[arg-type]
         (lambda: derain(picture() + 0.5), DomainError),
         (lambda: derain(picture(), "magic"), RecordError),
@@ -142,6 +144,7 @@ def test_the_command_removes_rain(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["deconvolution", "{b}", "--noise", "1"], "--kernel for a deconvolution"),
         (["deconvolution", "{b}", "--kernel", "{b}"], "--noise for a deconvolution"),
         (["deraining", "{b}", "--noise", "1"], "no --noise for deraining"),
+        (["deraining", "{b}", "--edges", "open"], "no --edges for deraining"),
         (["deraining", "{b}", "--method", "magic"], "a method of"),
         (["deraining", "{b}", "--device", "abacus"], "a device that is here"),
         (["deraining", "{b}", "--clean", "{small}"], "of one shape"),
@@ -177,3 +180,30 @@ def test_a_png_is_read_as_it_was_written(tmp_path: Path) -> None:
         image = (255 * picture(colours)).round() / 255
         path = Path(saved(tmp_path / f"{colours}.png", image))
         assert torch.equal(decode(path), image)
+
+
+def test_a_photograph_needs_open_edges() -> None:
+    """Blurred with what lies outside: most of the error of the circular model is its border."""
+    long = torch.full((1, 11), 1 / 11, dtype=torch.float64)
+    clean = picture(3, 64, 90)
+    seen = deconvolution.observe(clean, long, 1.0)[..., 5:-5]  # what a camera has of it
+    found = [deblur(seen, long, 1.0, depths=(8,), edges=e).image for e in ("circular", "open")]
+    closed, opened = (float(deconvolution.score(u, clean[..., 5:-5])) for u in found)
+    assert found[1].shape == seen.shape and opened > closed + 5
+
+
+def test_taper_against_sums_written_out() -> None:
+    """The weights from autocorrelations by numpy; the blurred picture by another library."""
+    b = torch.rand(3, 20, 24, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    k = KERNEL / KERNEL.sum()
+    weights = []
+    for side, profile in ((20, k.sum(1).numpy()), (24, k.sum(0).numpy())):
+        full = np.correlate(profile, profile, "full")  # lags -2 .. 2
+        r = np.zeros(side)
+        for lag, value in zip(range(-2, 3), full, strict=True):
+            r[lag % side] = value / full[2]
+        weights.append(1 - np.maximum(r, np.roll(r, -1)))
+    w = np.outer(*weights)
+    circular = np.stack([convolve(c, k.numpy(), mode="wrap") for c in b.numpy()])
+    assert np.allclose(taper(b, k), w * b.numpy() + (1 - w) * circular)
+    assert np.all(w[0] == 0) and np.all(w[:, -1] == 0) and np.all(w[3:-3, 3:-3] == 1)
