@@ -66,6 +66,14 @@ def test_the_fifteen_lines() -> None:
     torch.testing.assert_close(names["u"].value, exact, rtol=0, atol=1e-4)
 
 
+def test_the_fifteen_lines_run_on_the_data_of_the_page() -> None:
+    page = (ROOT / "book/c-own-problem.md").read_text("utf8")
+    lines, data = re.findall(r"```\{code-block\} python\n(.*?)```", page, re.DOTALL)[:2]
+    names: dict[str, Any] = {"torch": torch}
+    exec(compile(data + lines, "c-own-problem.md", "exec"), names)
+    assert names["u"].converged and names["u"].value.shape == names["x_test"].shape
+
+
 def test_the_portfolio_is_that_of_another_solver() -> None:
     found = definitions("c-own-smooth", "Risk", "Simplex", "markets")
     S, _, _ = found["markets"](3, seed=5)
