@@ -114,7 +114,9 @@ def nonexpansive(
         if "dtype" not in str(error) and "scalar type" not in str(error):
             raise
         raise ShapeError(
-            f"a map of points of {like.dtype}", f"{error}", "pass the dtype that it works in, dtype=..."
+            f"a map of points of {like.dtype}",
+            f"{error}",
+            "pass the dtype that it works in, dtype=...",
         ) from error
     worst = max(found, key=lambda w: w.ratio)
     if tol is None:
