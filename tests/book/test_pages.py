@@ -76,21 +76,6 @@ def test_the_dark_theme_knows_photographs_from_charts() -> None:
     assert kinds == {False, True}
 
 
-def test_no_line_begins_with_the_full_stop_of_a_formula() -> None:
-    """A formula and the mark after it are one piece (``book/_ext/punctuation.py``)."""
-    kept, apart = 0, []
-    for path in html_pages():
-        if path.stem.startswith("b-api"):  # docstrings: their fields are no paragraphs
-            continue
-        soup = page(path).soup
-        kept += len(soup.select("span.keep > span.math"))
-        for formula in soup.select("article p:not(.admonition-title) > span.math"):
-            after = formula.next_sibling
-            if isinstance(after, str) and re.match(r"[.,;:!?)\]]", after):
-                apart.append(f"{path.name}: {formula.get_text()}{after[:20]}")
-    assert apart == [] and kept > 1000
-
-
 def test_nothing_is_loaded_from_the_network() -> None:
     outside = [
         f"{path.name}: {link}"
