@@ -71,16 +71,17 @@ class NonnegativeL1(L1):
 
 
 class GroupL1(Prox):
-    r""":math:`g(u) = \lambda \sum_j \|u_{G_j}\|_2` over consecutive groups of equal size.
+    r""":math:`g(u) = \sum_j \lambda_j \|u_{G_j}\|_2` over consecutive groups of equal size.
 
     Args:
-        threshold: :math:`\lambda > 0`.
+        threshold: :math:`\lambda > 0`, one number or one for each group.
         group: Size of a group; divides the size of a point.
         learn: Make the threshold part of omega.
 
     Raises:
-        DomainError: The threshold is not positive, or the group is empty.
-        ShapeError: The group does not divide the size of a point.
+        DomainError: A threshold is not positive, or the group is empty.
+        ShapeError: The group does not divide the size of a point, or there are more or fewer
+            thresholds than groups.
         MetricError: The metric is not a multiple of the identity.
 
     Example:
@@ -104,8 +105,21 @@ class GroupL1(Prox):
             )
         return u.reshape(*u.shape[:-1], -1, self.group)
 
+    def _thresholds(self, groups: Tensor) -> Tensor:
+        """One threshold, or one for each of the groups, shape (..., groups, size)."""
+        found: Tensor = self.threshold().to(groups)
+        if found.numel() != 1 and found.shape != groups.shape[-2:-1]:
+            raise ShapeError(
+                f"one threshold, or one for each of {groups.shape[-2]} groups",
+                f"shape {tuple(found.shape)}",
+                "give as many as there are groups, in their order",
+                found,
+            )
+        return found
+
     def value(self, u: Tensor) -> Tensor:
-        return self.threshold().to(u) * self._grouped(u).norm(dim=-1).sum(-1)
+        groups = self._grouped(u)
+        return (self._thresholds(groups) * groups.norm(dim=-1)).sum(-1)
 
     def forward(self, u: Tensor, metric: Metric) -> Tensor:
         weight = diagonal_weights(metric, "GroupL1")
@@ -113,7 +127,7 @@ class GroupL1(Prox):
             raise MetricError("a multiple of the identity", "a diagonal metric", "use Scaled")
         groups = self._grouped(u)
         length = groups.norm(dim=-1, keepdim=True)
-        cut = self.threshold().to(u) / weight.to(u)
+        cut = (self._thresholds(groups) / weight.to(u))[..., None]
         tiny = torch.finfo(u.dtype).tiny
         return (groups * torch.relu(1 - cut / length.clamp_min(tiny))).reshape(u.shape)
 
