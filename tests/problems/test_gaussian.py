@@ -153,7 +153,7 @@ class TestMethods:
         for a, b in zip(*gradients, strict=True):
             assert torch.allclose(a, b, rtol=1e-8, atol=1e-12)
 
-    @pytest.mark.parametrize("name", ["bmo", "bmo-ladmm", "bmo-admm"])
+    @pytest.mark.parametrize("name", ["bmo", "bmo-ladmm", "bmo-admm", "bmo-ladmm-net"])
     def test_certified_maps_stay_nonexpansive_and_below_proposition_1(self, name):
         model, A = contender(name, seed=5)
         with torch.no_grad():
@@ -167,7 +167,7 @@ class TestMethods:
         assert found.diverged == 0 and float(found.share[:3].max()) <= 1
         assert float(found.share[:3].max()) > 1e-5
 
-    @pytest.mark.parametrize("name", bench.NETTED)
+    @pytest.mark.parametrize("name", ["bmo-net", "bmo-fb-net", "bmo-net-fb"])
     def test_a_network_beside_the_step_starts_as_ista_and_sees_the_observation(self, name):
         s = small()
         A = bench.gaussian_dictionary(s.rows, s.atoms)
@@ -184,6 +184,34 @@ class TestMethods:
         assert model.products == steps * 14 / 8
         code = bench.trajectory(model.net, data.observed, [1]).codes[0]
         assert torch.allclose(code, (model.alpha * T.operator(z)).detach())
+
+    def test_a_network_before_linearised_admm_starts_as_that_step_alone(self):
+        s = small()
+        A = bench.gaussian_dictionary(s.rows, s.atoms)
+        data = batch(A)
+        both, step = (bench.build(name, A, START, s) for name in ("bmo-ladmm-net", "bmo-ladmm"))
+        assert both.products == 3 + 14 / 8 and both.alpha == step.alpha and both.size == 22
+        codes = [bench.trajectory(m.net, data.observed, [8]).codes[0] for m in (both, step)]
+        assert float((codes[0] - codes[1]).norm() / codes[1].norm()) < 0.05
+        net = both.operator.parts[1]
+        with torch.no_grad():  # it sees the observation, and moves the code alone
+            net.network.W.normal_(generator=torch.Generator().manual_seed(1))
+            z = torch.randn(6, 22, generator=torch.Generator().manual_seed(2), dtype=DOUBLE)
+            moved, other = (net.bind(b=b)(z) for b in (data.observed, 2 * data.observed))
+        assert torch.equal(moved[:, 14:], z[:, 14:]) and torch.equal(other[:, 14:], z[:, 14:])
+        assert float((moved - other).norm()) > 1
+
+    def test_the_light_upper_step_tells_less_than_a_tenth_of_the_way(self):
+        """The part of the way to the code that K upper steps go, if nothing else moved it."""
+        for rho, light, plain in ((0.03, 0.1, 0.7), (0.06, 0.05, 0.4)):
+            left = {}
+            for name in ("bmo-light-admm", "bmo-admm"):
+                start = {"unh-admm": {"penalty": 0.01, "rho": rho}}
+                model = bench.build(name, bench.gaussian_dictionary(8, 14), start, bench.PAGE)
+                beta = float(model.operator.prepare().beta[0].detach())
+                sizes = model.loop(model.map, **model.inner).sizes(bench.FULL.iterations)
+                left[name] = math.prod(1 - model.inner["mu"] * s / beta for s in sizes)
+            assert 1 - left["bmo-light-admm"] < light and 1 - left["bmo-admm"] > plain
 
     def test_a_pilot_longer_than_the_training_is_refused(self):
         A = bench.gaussian_dictionary(8, 14)
@@ -206,7 +234,11 @@ class TestMethods:
 
 
 class TestMeasuring:
-    @pytest.mark.parametrize("name", ["bmo", "bmo-admm", "ena-lista-cp-tied", "unh-fista"])
+    @pytest.mark.parametrize(
+        "name",
+        ["bmo", "bmo-admm", "ena-lista-cp-tied", "unh-fista", "bmo-fb-net", "bmo-ladmm-net",
+         "bmo-pilot", "gkm-pilot-ladmm"],
+    )  # fmt: skip
     def test_nan_as_ground_truth_changes_nothing_that_ran(self, name, monkeypatch):
         s = small()
         A = bench.gaussian_dictionary(s.rows, s.atoms)
