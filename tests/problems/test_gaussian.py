@@ -21,9 +21,10 @@ from bmo.problems.sparse_coding.gaussian import (
     pieces,
     report,
 )
-from bmo.problems.sparse_coding.gaussian.settings import PILOTED
+from bmo.problems.sparse_coding.gaussian.settings import DEEP
+from bmo.problems.sparse_coding.gaussian.settings import PILOTED as SHALLOW
 
-DOUBLE = torch.float64
+DOUBLE, PILOTED = torch.float64, (*SHALLOW, *DEEP)
 START = {
     "unh-ista": {"penalty": 0.2},
     "unh-ladmm": {"penalty": 0.05, "beta": 0.1},
@@ -61,7 +62,7 @@ def small(**changes):
 def contender(name, settings=None, seed=0):
     s = settings or small()
     if name in PILOTED and settings is None:  # a pilot that leaves steps for the map
-        s = dataclasses.replace(s, pilot=(1, 1))
+        s = dataclasses.replace(s, pilot=(1, 1), deeper=(4, (1, 1)))
     A = bench.gaussian_dictionary(s.rows, s.atoms)
     model = bench.build(name, A, START, s)
     torch.manual_seed(seed)
@@ -226,6 +227,18 @@ class TestMethods:
         for lengths in ((), (3, 0)):
             with pytest.raises(ConditionError, match="at least one step"):
                 bench.build("gkm-pilot-admm", A, START, small(pilot=lengths))
+
+    def test_a_deep_method_has_a_run_of_its_own(self):
+        s = small(deeper=(9, (3, 2)), pilot=(2, 1))
+        A = bench.gaussian_dictionary(s.rows, s.atoms)
+        deep, other = (bench.build(f"gkm-{x}pilot-ladmm", A, START, s) for x in ("deep-", ""))
+        assert (deep.iterations, deep.pilot.steps, deep.left) == (9, 5, 4)
+        assert (other.iterations, other.pilot.steps, other.left) == (4, 3, 1)
+        assert deep.net.depth == 9 and deep.net.free == 5
+        shelf, known = pieces.Pieces(s, None), s.as_dict()
+        for name, has in (("gkm-deep-pilot-ladmm", "deeper"), ("gkm-pilot-ladmm", "pilot")):
+            found = shelf.relevant(f"30db.{name}.seed0", known)
+            assert {"deeper", "pilot"} & set(found) == {has}
 
     def test_another_name_is_refused(self):
         s = small()

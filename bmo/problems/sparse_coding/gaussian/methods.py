@@ -19,6 +19,7 @@ from bmo.operators import Composition, Operator
 from bmo.problems.sparse_coding.gaussian.pilot import Pilot, PilotedRun
 from bmo.problems.sparse_coding.gaussian.settings import (
     CERTIFIED,
+    DEEP,
     PILOTED,
     UNCONSTRAINED,
     Settings,
@@ -214,10 +215,11 @@ def build(name: str, A: Tensor, start: dict[str, Any], settings: Settings) -> Co
     inner = {"mu": s.mu.get(name, 0.0), "steps": upper_steps(name, s)}
     anchored = name.startswith("bmo-h")
     alpha = s.alpha.get(kind.removesuffix("-net"), s.alpha["fb"])
-    if name in PILOTED:
-        pilot = Pilot(n, s.pilot).to(A.dtype)
-        return Piloted(pilot, name, D, alpha, inner, s.iterations, products, size, first)
-    return Contender(name, D, alpha, inner, s.iterations, products, size, first, anchored)
+    depth, stages = s.run_of(name)
+    if name in (*PILOTED, *DEEP):
+        pilot = Pilot(n, stages).to(A.dtype)
+        return Piloted(pilot, name, D, alpha, inner, depth, products, size, first)
+    return Contender(name, D, alpha, inner, depth, products, size, first, anchored)
 
 
 def upper_steps(name: str, settings: Settings) -> Schedule | float:
