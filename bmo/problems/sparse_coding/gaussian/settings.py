@@ -54,7 +54,7 @@ MAIN = ("unh-ista", "unh-fista", "unh-ladmm", "unh-admm", "ena-lista-tied", "ena
 ONCE = (*NETWORKS, *NETTED, LIGHT, "ena-lista-cp-tied", *PILOTED[:4], *DEEP)
 _MU = {"bmo": 0.3, "bmo-h": 0.1, "bmo-ladmm": 0.02, "bmo-h-ladmm": 0.02, "bmo-admm": 0.03,
        "bmo-h-admm": 0.03, "bmo-pilot": 0.3, "bmo-pilot-ladmm": 0.02, "bmo-pilot-admm": 0.03,
-       **dict.fromkeys(NETTED, 0.3), "bmo-ladmm-net": 0.02, DEEP[1]: 0.02,
+       **dict.fromkeys(NETTED, 0.3), "bmo-ladmm-net": 0.02, DEEP[1]: 0.002,
        LIGHT: 0.001}  # fmt: skip
 _SCALE = {"bmo": 1.0, "bmo-h": 0.2, "bmo-ladmm": 1.0, "bmo-h-ladmm": 0.2, "bmo-admm": 1.0,
           "bmo-h-admm": 0.2, "bmo-pilot": 1.0, "bmo-pilot-ladmm": 1.0, "bmo-pilot-admm": 1.0,
