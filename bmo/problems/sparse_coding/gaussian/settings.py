@@ -205,6 +205,8 @@ PAGE = Settings(
         "gkm",
         "bmo",
         *NETTED,
+        "bmo-ladmm",
+        "gkm-deep-pilot-ladmm",
         "bmo-admm",
         "gkm-pilot-admm",
         "bmo-pilot-admm",
