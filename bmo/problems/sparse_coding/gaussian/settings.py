@@ -206,7 +206,7 @@ PAGE = Settings(
         "bmo",
         *NETTED,
         "bmo-ladmm",
-        "gkm-deep-pilot-ladmm",
+        "bmo-deep-pilot-ladmm",
         "bmo-admm",
         "gkm-pilot-admm",
         "bmo-pilot-admm",
