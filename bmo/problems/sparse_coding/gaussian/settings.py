@@ -171,8 +171,10 @@ class Settings:
         """The seeds of a method: one for those that stand beside, and for what is chosen.
 
         At the first of several noise levels all methods run, at the others the main ones alone,
-        with one seed.
+        with one seed. A light upper step is an answer to a question of the others.
         """
+        if method == LIGHT and noise == self.noises[0] and len(self.noises) > 1:
+            return ()
         if noise in self.noises[1:]:
             return self.seeds[:1] if method in self.main else ()
         return self.seeds if method in LEARNED and method not in ONCE else self.seeds[:1]
