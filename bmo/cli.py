@@ -1,4 +1,4 @@
-"""The command line, ``python -m bmo``: train, evaluate, bench, peers, certificates, panels, ...
+"""The command line, ``python -m bmo``: train, evaluate, restore, bench, peers, certificates, ...
 
 Every mistake ends in one line that says what is required, what was given and what to do, and
 in exit code 2. An interrupted training exits with 130 and can be resumed.
@@ -25,6 +25,7 @@ from bmo.problems.sparse_coding import METHODS, NOISES, measuring, settings_of
 from bmo.problems.sparse_coding.gaussian import panels
 from bmo.problems.sparse_coding.pictures import load
 from bmo.problems.sparse_coding.trained import trained
+from bmo.restore import command as restoring
 
 RECORDED = Path("notebooks") / "recorded"
 _EVALUATE = """\
@@ -93,11 +94,12 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     top = _Parser(
         prog="python -m bmo",
-        description="Bilevel Meta Optimization: hyper-train, evaluate, time, look after records.",
+        description="Bilevel Meta Optimization: train, evaluate, restore, time, keep records.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     training.add_arguments(_command(commands, "train", training.HELP))
     _add_evaluate(commands)
+    restoring.add_arguments(_command(commands, "restore", restoring.HELP))
     bench.add_arguments(_command(commands, "bench", bench.HELP))
     peers.add_arguments(_command(commands, "peers", peers.HELP))
     _add_certificates(commands)

@@ -1,11 +1,14 @@
-"""The command that gives a record again, from the settings that were run."""
+"""What a command was asked for: the line that gives a record again, and the device."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
+
 from bmo import parallel
+from bmo.errors import TrainingError
 
 #: Option of the command line → what it restricts.
 OPTIONS = {"noise": "noises", "method": "methods", "seeds": "seeds"}
@@ -38,3 +41,25 @@ def program() -> str:
     """What starts as many processes as there are now."""
     count = parallel.world().size
     return "python" if count == 1 else f"torchrun --standalone --nproc-per-node {count}"
+
+
+def require_device(name: str) -> str:
+    """Refuse a device that torch cannot use here.
+
+    Raises:
+        TrainingError: There is no such device.
+
+    Example:
+        >>> require_device("cpu")
+        'cpu'
+    """
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as problem:
+        raise TrainingError(
+            "a device that is here",
+            f"{name}: {str(problem).splitlines()[0]}",
+            "cpu is always here",
+            name,
+        ) from problem
+    return name

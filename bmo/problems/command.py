@@ -10,10 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bmo import parallel, record
 from bmo.errors import TrainingError
+from bmo.problems.asked import require_device
 from bmo.problems.benches import BENCHES, Bench
 from bmo.train import OutOfTime
 
@@ -119,15 +118,7 @@ def _where_and_when(options: argparse.Namespace, bench: Bench) -> dict[str, Any]
             "leave --device and --minutes out",
             options.experiment,
         )
-    try:
-        torch.zeros(1, device=options.device)
-    except (RuntimeError, AssertionError) as problem:
-        raise TrainingError(
-            "a device that is here",
-            f"{options.device}: {str(problem).splitlines()[0]}",
-            "leave --device out for the CPU",
-            options.device,
-        ) from problem
+    require_device(options.device)
     if options.minutes is not None and not 0 < options.minutes < math.inf:
         raise TrainingError("--minutes > 0", f"{options.minutes}", "5, say", options.minutes)
     end = None if options.minutes is None else time.monotonic() + 60 * options.minutes

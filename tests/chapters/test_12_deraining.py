@@ -26,7 +26,8 @@ from bmo.problems.deraining.trained import trained
 from bmo.record import read, write
 
 PEERS, SMALL = (read(ROOT / rain_table.FOLDER / n) for n in (rain_table.PEERS, rain_table.OURS))
-METHODS = ("bmo", "gkm", "ena")
+METHODS = ("bmo", "gkm", "ena", "bmo-h")
+KEEPING = METHODS[:3]  # the anchored method comes to rest at a worse point
 
 
 def test_the_tables_are_what_the_records_give() -> None:
@@ -155,7 +156,7 @@ def test_every_map_comes_to_rest() -> None:
             assert max(cases) > 0.05  # what we had hoped for does not hold for every pair
         for dataset in rain_table.SETS:
             mean = SMALL.curves[f"mean psnr of the cases/{dataset}/{method}"]
-            assert max(mean) - mean[-1] < 0.05
+            assert (max(mean) - mean[-1] < 0.05) == (method in KEEPING)
 
 
 def test_the_anchored_loop_rests_at_a_worse_point() -> None:

@@ -224,6 +224,17 @@ def test_recorded_notebooks_have_the_same_digits(recorded: record.Record) -> Non
     ]
 
 
+def test_every_notebook_but_the_harness_own_is_in_the_record(recorded: record.Record) -> None:
+    run = {n.removeprefix("notebook ") for n in recorded.settings["seconds"] if " " in n}
+    assert run == {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")} - {"reliability"}
+
+
+def test_a_newcomer_waits_as_long_as_the_readme_says(recorded: record.Record) -> None:
+    """From a fresh clone with no package at hand to the first picture of the built book."""
+    (seconds,) = [r["value"] for r in recorded.select(part="newcomer", metric="seconds")]
+    assert 150 < seconds < 210 and "about three minutes" in (ROOT / "README.md").read_text("utf8")
+
+
 def test_a_record_of_another_version_is_refused() -> None:
     with pytest.raises(RecordError):
         record.find("reliability.small")

@@ -25,7 +25,7 @@ PAGES = {
     "b-api-problems": [
         *("problems", "problems.toy", "problems.families", "problems.family_values"),
         *("problems.sparse_coding", "problems.sparse_coding.gaussian"),
-        *("problems.deconvolution", "problems.deraining"),
+        *("problems.deconvolution", "problems.deraining", "restore"),
     ],
     "b-api-baselines": [
         *("baselines", "baselines.denoisers", "baselines.restoration", "baselines.deraining"),

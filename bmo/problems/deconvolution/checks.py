@@ -71,15 +71,35 @@ def _require_weights(kernel: Tensor) -> None:
     least = float(kernel.min())
     if least < 0:
         raise DomainError("a kernel >= 0", f"an entry {least:.3g}", "clip and normalise it", kernel)
-    sums = kernel.double().sum((-2, -1))
-    gap = float((sums - 1).abs().max())
-    if gap > 1e3 * torch.finfo(kernel.dtype).eps:
+    gaps = kernel.double().sum((-2, -1)) - 1
+    gap = float(gaps[gaps.abs().argmax()])
+    if abs(gap) > 1e3 * torch.finfo(kernel.dtype).eps:
         raise DomainError(
-            "a kernel that sums to 1",
-            f"a sum of {float(sums[(sums - 1).abs().argmax()]):.6g}",
+            f"a {str(kernel.dtype).removeprefix('torch.')} kernel that sums to 1",
+            f"a sum of {1 + gap:.12g}",
             "divide it by its sum",
             kernel,
         )
+
+
+def double_kernel(kernel: Tensor) -> Tensor:
+    """A kernel in float64; one of less precision is divided by its sum again.
+
+    Args:
+        kernel: As :func:`require_kernel` wants it, in its own precision.
+
+    Returns:
+        The shape of the kernel.
+
+    Example:
+        >>> float(double_kernel(torch.full((3, 3), 1 / 9)).sum() - 1)
+        0.0
+    """
+    require_kernel(kernel)
+    if kernel.dtype == torch.float64:
+        return kernel
+    exact = kernel.double()
+    return exact / exact.sum((-2, -1), keepdim=True)
 
 
 def require_image(image: Tensor, name: str = "image") -> None:

@@ -13,7 +13,12 @@ from torch import Tensor
 from bmo.errors import ShapeError
 from bmo.measure import psnr, ssim, to_uint8
 from bmo.problems.deconvolution.blur import Blur
-from bmo.problems.deconvolution.checks import require_image, require_noise, require_pair
+from bmo.problems.deconvolution.checks import (
+    double_kernel,
+    require_image,
+    require_noise,
+    require_pair,
+)
 
 
 def level(percent: float) -> float:
@@ -75,7 +80,7 @@ def observe(image: Tensor, kernel: Tensor, sigma_percent: float, seed: int = 0) 
             "observe the images one by one, then stack them",
             image,
         )
-    blurred = Blur(kernel.double(), (image.shape[-2], image.shape[-1]))(image.double())
+    blurred = Blur(double_kernel(kernel), (image.shape[-2], image.shape[-1]))(image.double())
     return (blurred + noise(tuple(image.shape), sigma_percent, seed)).to(image)
 
 
