@@ -99,4 +99,7 @@ def test_what_the_forms_reach() -> None:
         for r in rows:
             at = {"method": name, "set": r["setting"]["set"], "depth": 1000}
             assert page.value(metric="bound_share", **at) < 1
-            assert page.value(metric="relative_residual", **at) < 1e-8
+            slow = name == "bmo-ladmm-net"
+            assert page.value(metric="relative_residual", **at) < (1e-6 if slow else 1e-8)
+    for depth, loss in ((16, 0.1), (64, 0.6), (1000, 0.7)):  # and before linearised ADMM: nothing
+        assert loss < error("bmo-ladmm-net", depth) - error("bmo-ladmm", depth) < loss + 0.2

@@ -75,6 +75,40 @@ def test_thin_products(large: Record) -> None:
     assert error(large, "ena-lista-tied", 64) > 0
 
 
+TIED = ("ena-lista-tied", "ena-lista-cp-tied", "ena-deq")
+LAYERS = ("ena-lista", "ena-lista-cp", "ena-lista-cpss", "ena-alista", "ena-tista", "ena-dladmm")
+DEEP = "bmo-deep-pilot-ladmm"
+
+
+def test_a_pilot_with_thin_products(large: Record) -> None:
+    """One seed: from 64 on ahead of every weight-tied method, and of 16 layers; behind at 16."""
+    tied = {d: min(error(large, m, d) for m in TIED) for d in DEPTHS}
+    lasso = {d: best(large, THIN, d) for d in DEPTHS}
+    deep, plain = ({d: error(large, m, d) for d in DEPTHS} for m in (DEEP, "gkm-pilot-ladmm"))
+    for d in (64, 1000):
+        assert plain[d] < min(tied[d], lasso[d]) - 2.5 and deep[d] < min(tied[d], lasso[d]) - 4
+        assert -0.2 < deep[d] - min(error(large, m, d) for m in LAYERS) < 0
+        assert all(deep[d] < error(large, m, d) for m in ("gkm-pilot-admm", "bmo-pilot-admm"))
+    assert plain[16] < tied[16] - 3 and 0 < plain[16] - lasso[16] < 0.4
+    assert 0 < deep[16] - tied[16] < 1 and deep[16] - lasso[16] > 3
+    assert 0.8 < plain[16] - error(large, "gkm-ladmm", 16) < 1.2
+    assert large.settings["mu"][DEEP] > 0 and large.settings["deeper"] == [32, [16, 8]]
+    for method in (DEEP, "gkm-pilot-ladmm"):
+        (products,) = large.select(method=method, metric="products_per_step", noise="30db")
+        assert products["value"] == 3 and products["n"] == 1
+
+
+def test_a_pilot_trusts_the_density_of_its_training(large: Record) -> None:
+    """Ahead of the best thin classical method in every shift but that of twice the density."""
+    sets = {r["setting"]["set"] for r in large.select(metric="diverged", method=DEEP)}
+    assert len(sets) == 7
+    for name in sets:
+        at = {"metric": "nmse_db", "set": name, "depth": 1000, "noise": "30db"}
+        classical = min(large.value(method=m, chosen_by=rule, **at) for m in THIN for rule in RULES)
+        gap = large.value(method=DEEP, **at) - classical
+        assert (gap > 4) if name == "density 0.2" else (gap < -1)
+
+
 def test_what_the_upper_step_gains(large: Record) -> None:
     """Seed by seed on the same codes: always a gain at 1000; at 16 for one of three steps."""
 
