@@ -5,6 +5,7 @@ Book: chapter 10. The settings never follow the hardware.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -187,7 +188,7 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON, for a record."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return dict(json.loads(json.dumps(asdict(self))))
 
 
 FULL = Settings("full")
