@@ -48,7 +48,8 @@ NETWORKS = (*LAYERWISE, "ena-deq")
 LEARNED = UNCONSTRAINED + NETWORKS + CERTIFIED
 METHODS = CLASSICAL + LEARNED
 #: What runs without noise, too.
-MAIN = ("unh-ista", "unh-fista", "unh-admm", "ena-lista-cp-tied", "gkm-admm", "bmo-admm", LIGHT)
+MAIN = ("unh-ista", "unh-fista", "unh-admm", "ena-lista-tied", "ena-lista-cp-tied", "bmo",
+        "bmo-ladmm", "gkm-admm", "bmo-admm", LIGHT, "gkm-pilot-admm")  # fmt: skip
 #: One seed: what stands beside.
 ONCE = (*NETWORKS, *NETTED, LIGHT, "ena-lista-cp-tied", *PILOTED[:4], *DEEP)
 _MU = {"bmo": 0.3, "bmo-h": 0.1, "bmo-ladmm": 0.02, "bmo-h-ladmm": 0.02, "bmo-admm": 0.03,
