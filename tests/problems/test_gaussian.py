@@ -11,6 +11,7 @@ from bmo import cli, record
 from bmo.baselines import FISTA, ISTA
 from bmo.certify import nonexpansive
 from bmo.errors import ConditionError, DomainError, TrainingError
+from bmo.files import sha256_of
 from bmo.problems.benches import BENCHES
 from bmo.problems.sparse_coding import gaussian as bench
 from bmo.problems.sparse_coding.gaussian import (
@@ -384,7 +385,7 @@ class TestRecord:
         assert difference == pytest.approx(one - two, abs=1e-9)
         assert made.value(method="gkm", metric="parameters") == 2 * 8 * 14 + 2 * 14
         file = tmp_path / "sparse-coding-gaussian.page.30db.safetensors"
-        weights = record.load_weights(file, record.store.sha256_of(file))
+        weights = record.load_weights(file, sha256_of(file))
         assert weights["gkm/operator.G"].shape == (8, 14)
 
     def test_without_noise_the_main_methods_run_alone_with_one_seed(self, tmp_path):

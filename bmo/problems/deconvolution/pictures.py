@@ -7,18 +7,16 @@ end, Set3C.
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from bmo import data
+from bmo.data.packages import skimage_pictures
 from bmo.data.packing import TRAINING_SETS, halved, training_images
 from bmo.data.reading import decode
 from bmo.data.registry import picture_hashes
-from bmo.errors import DataError
 from bmo.files import check
 from bmo.measure import to_uint8
 from bmo.problems.deconvolution.kernels import SIDES, levin, motion_kernel
@@ -98,12 +96,7 @@ def small_picture(name: str) -> Tensor:
 
 
 def _picture(name: str) -> Tensor:
-    spec = importlib.util.find_spec("skimage")
-    if spec is None or spec.origin is None:
-        raise DataError(
-            "the package scikit-image", "no such package", "pip install scikit-image", "skimage"
-        )
-    path = Path(spec.origin).parent / "data" / name
+    path = skimage_pictures() / name
     return decode(
         check(path, picture_hashes()[name], source="scikit-image, reinstalled"), torch.float32
     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from bmo import record
-from bmo.errors import RecordError
 from bmo.problems.deconvolution.building import build
 from bmo.problems.deconvolution.methods import Deblurrer
 from bmo.problems.deconvolution.settings import Correcting, settings_of
+from bmo.problems.learned import recorded, tuples
 
 #: The settings that a trained method was built with.
 BUILT = ("features", "blocks", "widths", "map_widths", "free_widths", "rounds", "iterations",
@@ -27,19 +26,10 @@ def trained(profile: str, method: str) -> Deblurrer:
         RecordError: No such record, or the method is not in it.
     """
     name = f"deconvolution.{profile}"
-    recorded = record.find(name).settings
-    if method not in recorded["methods"]:
-        raise RecordError(
-            f"a method of {', '.join(recorded['methods'])}", repr(method), "choose one", method
-        )
-    kept: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items() if k in BUILT
-    }
-    if "correcting" in recorded:
-        of: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in recorded["correcting"].items()
-        }
-        kept["correcting"] = Correcting(**of)
+    known = recorded(name, method)
+    kept = {key: value for key, value in known.items() if key in BUILT}
+    if "correcting" in known:
+        kept["correcting"] = Correcting(**tuples(known["correcting"]))
     model = build(method, replace(settings_of(profile), **kept))
     model.take(record.find_weights(f"{name}.{method}"))
     return model

@@ -5,11 +5,9 @@ Book: chapter 10. The settings never follow the hardware.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
-from bmo.errors import DomainError
+from bmo.problems.profiles import Profiled, of_profile
 
 #: Signal-to-noise ratio in dB of each noise level; ``None``: no noise.
 LEVELS: dict[str, float | None] = {"30db": 30.0, "noiseless": None}
@@ -62,7 +60,7 @@ _SCALE = {"bmo": 1.0, "bmo-h": 0.2, "bmo-ladmm": 1.0, "bmo-h-ladmm": 0.2, "bmo-a
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Profiled):
     r"""What is run, and how.
 
     Attributes:
@@ -115,7 +113,6 @@ class Settings:
     An example: :func:`bmo.problems.sparse_coding.gaussian.settings_of`.
     """
 
-    profile: str
     rows: int = 250
     atoms: int = 500
     density: float = 0.1
@@ -187,10 +184,6 @@ class Settings:
         """The methods that run at a noise level."""
         return [method for method in self.methods if self.seeds_of(method, noise)]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON, for a record."""
-        return dict(json.loads(json.dumps(asdict(self))))
-
 
 FULL = Settings("full")
 #: A smaller instance of the same shape, trained in float64; some minutes on one core.
@@ -239,7 +232,4 @@ def settings_of(profile: str) -> Settings:
         >>> settings_of("full").atoms
         500
     """
-    found = {"page": PAGE, "full": FULL}.get(profile)
-    if found is None:
-        raise DomainError("profile page or full", repr(profile), "choose one", profile)
-    return found
+    return of_profile(profile, PAGE, FULL)
