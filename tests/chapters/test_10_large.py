@@ -187,7 +187,10 @@ def test_without_noise_a_light_upper_step_tells_hardly_anything(large: Record) -
         found = quiet("gkm-admm", depth) - quiet("bmo-light-admm", depth)
         assert found == pytest.approx(gain, abs=0.02)
         assert quiet("bmo-light-admm", depth) > quiet("unh-admm", depth, "nmse") + 2
-    assert quiet("ena-lista-cp-tied", 1000) > -20
+    assert quiet("ena-lista-cp-tied", 1000) > -20 and quiet("ena-lista-tied", 1000) > 0
+    assert -2 < quiet("gkm-pilot-admm", 16) - quiet("unh-admm", 16, "nmse") < -1
+    assert quiet("gkm-pilot-admm", 1000) > quiet("unh-admm", 1000, "nmse") + 2
+    assert quiet("bmo", 1000) > -17 and -32 < quiet("bmo-ladmm", 1000) < -30
     tuned = large.settings["chosen"]["noiseless"]
     start = tuned["classical (also the start of the learned methods)"]["unh-admm"]
     assert start["nmse"]["relax"] == 1.6
