@@ -25,9 +25,11 @@ METHODS = (
     ("ena-lista-cp-tied", None, "LISTA-CP, tied (ENA)"),
     ("ena-alista", None, "ALISTA, 16 different layers (ENA)"),
     ("bmo", None, "BMO, forward–backward step"),
+    ("bmo-fb-net", None, "BMO, forward–backward step after a certified network"),
     ("bmo-ladmm", None, "BMO, linearised ADMM step"),
+    ("bmo-deep-pilot-ladmm", None, "the same after a pilot run, trained at 32"),
     ("bmo-admm", None, "BMO, ADMM step"),
-    ("gkm-pilot-admm", None, "the same step, μ = 0, after a pilot run"),
+    ("gkm-pilot-admm", None, "the same, μ = 0, after a pilot run"),
 )
 WORDS = {"by construction": "yes", "checked": "for these numbers", "none": "no"}
 
