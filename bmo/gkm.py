@@ -2,7 +2,7 @@ r"""The Generalized Krasnoselskii-Mann scheme, :math:`T = (1-\alpha)I + \alpha D
 
 Book: chapters 3 and 4. With :math:`D` nonexpansive in :math:`H_\omega` and
 :math:`\alpha \in (0, 1)`, the iterates :math:`u^{k+1} = T(u^k)` converge to a fixed point and
-the residual :math:`r_k = \|u^k - Tu^k\|_H` falls like :math:`o(1/\sqrt{k})` (Proposition 1).
+the residual :math:`r_k = \|u^k - Tu^k\|_H` falls faster than :math:`1/\sqrt{k}` (Proposition 1).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import bmo
 
@@ -47,6 +47,18 @@ def spd(g: torch.Generator, n: int, cond: float = 100.0) -> Tensor:
 def square_root(matrix: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix)
     return vectors @ torch.diag(values.sqrt()) @ vectors.mT
+
+
+def set_raw(module: nn.Module, kind: str, powers: tuple[float, float] = (-2.0, 2.0)) -> None:
+    """Overwrite every raw parameter: by a number, large ones of both signs, or random ones."""
+    with torch.no_grad():
+        for p in module.parameters():
+            if kind == "random":
+                p.copy_(torch.randn_like(p) * 10 ** float(torch.empty(()).uniform_(*powers)))
+            elif kind == "mixed":
+                p.copy_(torch.where(torch.rand_like(p) < 0.5, 1e3, -1e3))
+            else:
+                p.fill_(float(kind))
 
 
 BENDS: list[Map] = [  # scalar maps of slope at most 1 with value 0 at 0

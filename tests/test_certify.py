@@ -347,3 +347,20 @@ def test_evidence_speaks() -> None:
     assert str(good) == "a claim: 0.5 <= 1 holds (worst case found by random pairs)"
     assert str(bad) == "a claim: 1.5 <= 1 FAILS (worst case found by ascent)"
     assert certify.require(good) is good
+
+
+def test_a_map_of_another_dtype_is_named() -> None:
+    A = torch.tensor([[0.5, 0.0], [0.1, 0.5]])  # float32, in a closure
+    D = bmo.operators.Lambda(lambda u: u @ A.mT, bmo.metric.Identity())
+    with pytest.raises(ShapeError, match=r"float64.*pass the dtype that it works in"):
+        bmo.certify.nonexpansive(D, size=2)
+    found = bmo.certify.nonexpansive(D, size=2, dtype=torch.float32)
+    assert found.holds and found.measured == pytest.approx(
+        float(torch.linalg.matrix_norm(A.double(), 2)), rel=1e-3
+    )
+
+    def broken(u: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("out of paper")
+
+    with pytest.raises(RuntimeError, match="out of paper"):
+        bmo.certify.nonexpansive(bmo.operators.Lambda(broken, bmo.metric.Identity()), size=2)

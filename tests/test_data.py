@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import json
 import os
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from bmo import data
-from bmo.data import reading, registry
+from bmo.data import registry
 from bmo.data.reading import decode
 from bmo.errors import BMOError, DataError, DomainError, MetricError, ShapeError
 
@@ -245,7 +246,7 @@ def test_kernels_without_h5py_say_what_to_install(
             raise ImportError(name)
         return plain(name, *arguments)
 
-    monkeypatch.setattr(reading.importlib, "import_module", without)
+    monkeypatch.setattr(importlib, "import_module", without)
     with pytest.raises(DataError, match="pip install h5py"):
         data.kernels()
 
@@ -281,10 +282,10 @@ def test_page_pictures_refuse_another_version(
 
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "camera.png").write_bytes(b"an older camera")
-    monkeypatch.setattr(reading.importlib.util, "find_spec", lambda name: Elsewhere)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: Elsewhere)
     with pytest.raises(DataError, match="altered"):
         data.page_pictures("test")
-    monkeypatch.setattr(reading.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match="pip install scikit-image"):
         data.page_pictures("test")
     with pytest.raises(DataError, match="'train' or 'test'"):

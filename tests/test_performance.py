@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,16 @@ POINTS = [(0.2, 1), (0.2, 5), (0.2, 8), (0.4, 5), (0.5, 3), (0.7, 5), (0.95, 3)]
 def recorded() -> Record:
     """The recorded grid."""
     return read(RECORD)
+
+
+def test_the_code_on_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[1] / "book/14-beyond.md").read_text("utf8")
+    (code,) = re.findall(r"```\{code-block\} python\n(.*?)```", page, re.DOTALL)
+    (printed,) = re.findall(r"# ([0-9.]+), certified", code)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    bound, value = map(float, capsys.readouterr().out.split())
+    assert printed == f"{bound:.4g}" and 0 <= bound - value < 1e-6
 
 
 @pytest.mark.parametrize(("alpha", "k"), POINTS)

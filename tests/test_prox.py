@@ -12,7 +12,7 @@ from scipy.optimize import minimize, minimize_scalar
 
 import bmo
 from bmo import prox
-from bmo.errors import DomainError, MetricError
+from bmo.errors import DomainError, MetricError, ShapeError
 from bmo.metric import Dense, Diagonal, Identity, Metric, Scaled
 from bmo.sets import Ball, Box, Nonnegative
 from tests.instances import F64, generator, normal, spd
@@ -109,6 +109,23 @@ def test_the_laws_of_proximal_operators(name: str, metric: str) -> None:
     bmo.certify.require(bmo.certify.firmly_nonexpansive(g, H, n=4, tol=1e-8))
 
 
+def test_a_threshold_for_each_group() -> None:
+    u = 2 * normal(generator(4), 6, 4)
+    g = prox.GroupL1(torch.tensor([0.3, 1.2], dtype=F64), group=2)
+    first, second = prox.GroupL1(0.3, group=2), prox.GroupL1(1.2, group=2)
+    for H in (Scaled(0.7), Scaled(torch.tensor([0.7], dtype=F64))):
+        expected = torch.cat([first(u[:, :2], H), second(u[:, 2:], H)], -1)
+        torch.testing.assert_close(g(u, H), expected, rtol=0, atol=0)
+    values = first.value(u[:, :2]) + second.value(u[:, 2:])
+    torch.testing.assert_close(g.value(u), values, rtol=1e-15, atol=0)
+    bmo.certify.require(bmo.certify.prox_optimality(g, Scaled(0.7), n=4, tol=1e-7))
+    one = prox.GroupL1(torch.tensor([0.3], dtype=F64), group=2)
+    torch.testing.assert_close(one(u, Identity()), first(u, Identity()), rtol=0, atol=0)
+    for call in (lambda g: g(u, Scaled(0.7)), lambda g: g.value(u)):
+        with pytest.raises(ShapeError, match="one for each of 2 groups"):
+            call(prox.GroupL1(torch.ones(3, dtype=F64), group=2))
+
+
 def test_an_indicator_in_a_dense_metric() -> None:
     H, g = Dense(spd(generator(0), 4, cond=20.0)), prox.Indicator(Ball(1.0))
     bmo.certify.require(bmo.certify.prox_optimality(g, H, tol=1e-7))
@@ -169,13 +186,14 @@ def test_values() -> None:
         prox.Conjugate(prox.Zero()).value(u)
 
 
-@pytest.mark.parametrize("kind", ["l1", "nonnegative", "group", "squared"])
+@pytest.mark.parametrize("kind", ["l1", "nonnegative", "group", "groups", "squared"])
 def test_learned_thresholds_have_the_right_gradient(kind: str) -> None:
     start = torch.tensor(0.6, dtype=F64)
     build = {
         "l1": lambda: prox.L1(start, learn=True),
         "nonnegative": lambda: prox.NonnegativeL1(start, learn=True),
         "group": lambda: prox.GroupL1(start, group=2, learn=True),
+        "groups": lambda: prox.GroupL1(torch.tensor([0.6, 1.2], dtype=F64), group=2, learn=True),
         "squared": lambda: prox.SquaredL2(start, center=0.3, learn=True),
     }
     g, u = build[kind](), 2 * normal(generator(2), 5, 4)

@@ -21,10 +21,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-import bmo.record.store as store
 from bmo import record
 from bmo.errors import RecordError
-from bmo.record import Record, origin, weights
+from bmo.record import Record, finding, origin, weights
 
 HERE = Path(__file__).resolve().parent
 SHA = "ab" * 32
@@ -284,7 +283,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     index = tmp_path / "records.json"
     record.seal(folder, index)
     known = record.sealed(index)
-    for module in (store, weights):
+    for module in (finding, weights):
         monkeypatch.setattr(module, "sealed", lambda: known)
     monkeypatch.setenv("BMO_RECORDS_URL", folder.as_uri())
     monkeypatch.setenv("BMO_CACHE", str(tmp_path / "cache"))

@@ -51,6 +51,11 @@ class Unrolled(nn.Module, ABC):
         """Keep a number, or one for each problem, in the precision of A."""
         self.register_buffer(name, like(value, self.A))
 
+    def positive(self, name: str, value: float | Tensor) -> None:
+        """Keep a number that must be positive, or one for each problem."""
+        require_positive(name, value)
+        self.number(name, value)
+
     @property
     def tied(self) -> bool:
         """Whether every step has the same parameters."""

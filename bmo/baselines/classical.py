@@ -17,7 +17,6 @@ from bmo.baselines.base import (
     Unrolled,
     first_step,
     require_at_most,
-    require_positive,
     squared_norm,
 )
 from bmo.errors import ConditionError, ShapeError
@@ -131,9 +130,8 @@ class ISTA(Unrolled):
         depth: int = 16,
     ) -> None:
         super().__init__(A, depth)
-        require_positive("penalty", penalty)
+        self.positive("penalty", penalty)
         self.number("tau", first_step(A, step))
-        self.number("penalty", penalty)
         self.tau: Tensor
         self.penalty: Tensor
 

@@ -76,12 +76,10 @@ class ADMM(Unrolled):
         depth: int = 16,
     ) -> None:
         super().__init__(A, depth)
-        require_positive("penalty", penalty)
-        require_positive("rho", rho)
+        self.positive("penalty", penalty)
+        self.positive("rho", rho)
         if not 0 < relax < 2:
             raise DomainError("relax in (0, 2)", f"{relax}", "1.6 is a common choice", relax)
-        self.number("penalty", penalty)
-        self.number("rho", rho)
         self.penalty: Tensor
         self.rho: Tensor
         self.relax = relax
@@ -144,10 +142,8 @@ class LinearisedADMM(Unrolled):
         depth: int = 16,
     ) -> None:
         super().__init__(A, depth)
-        require_positive("penalty", penalty)
-        require_positive("beta", beta)
-        self.number("beta", beta)
-        self.number("penalty", penalty)
+        self.positive("penalty", penalty)
+        self.positive("beta", beta)
         self.beta: Tensor
         self.penalty: Tensor
         top = self.beta * squared_norm(A)
@@ -210,12 +206,11 @@ class PDHG(Unrolled):
         depth: int = 16,
     ) -> None:
         super().__init__(A, depth)
-        require_positive("penalty", penalty)
+        self.positive("penalty", penalty)
         top = squared_norm(A)
         if sigma is None:
             sigma = top**-0.5 if tau is None else 1 / (like(tau, A) * top)
         self.number("sigma", sigma)
-        self.number("penalty", penalty)
         self.sigma: Tensor
         self.penalty: Tensor
         require_positive("sigma", self.sigma)

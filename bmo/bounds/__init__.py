@@ -32,6 +32,13 @@ from bmo.bounds.beyond import (
     memoryless_reach,
     memoryless_residual,
 )
+from bmo.bounds.drift import (
+    residual_drift,
+    residual_from_step,
+    step_drift,
+    upper_gap,
+    upper_gap_sharp,
+)
 from bmo.bounds.estimators import (
     cg_factor,
     conjugate_gradient,
@@ -53,11 +60,6 @@ from bmo.bounds.one_step import (
     one_step,
     one_step_sharp,
     relaxation,
-    residual_drift,
-    residual_from_step,
-    step_drift,
-    upper_gap,
-    upper_gap_sharp,
 )
 from bmo.bounds.quality import (
     ergodic_gap,

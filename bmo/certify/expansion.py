@@ -65,6 +65,7 @@ def nonexpansive(
     limit: float = 1.0,
     tol: float | None = None,
     name: str = "nonexpansive in its metric",
+    dtype: torch.dtype | None = None,
 ) -> Evidence:
     r"""The largest :math:`\|Du-Dv\|_H/\|u-v\|_H` found, against ``limit``.
 
@@ -85,9 +86,11 @@ def nonexpansive(
         limit: The claimed constant.
         tol: Rounding allowed, relative to max(1, limit): by default 1e-10, or 1e-3 in float32.
         name: The claim in words.
+        dtype: Of the trial points; by default that of the tensors of ``D``, else double.
 
     Raises:
-        ShapeError: The size of a point is not known, or ``D`` has no metric.
+        ShapeError: The size of a point is not known, ``D`` has no metric, or it works in another
+            dtype than the trial points have.
         DomainError: ``trials`` is below 1.
         NonFiniteError: ``D`` returned NaN or infinity.
 
@@ -101,11 +104,20 @@ def nonexpansive(
         10.0
     """
     metric = metric_of(D, metric)
-    like = sample_like(D, metric)
+    like = sample_like(D, metric) if dtype is None else torch.empty(0, dtype=dtype)
     if trials < 1:
         raise DomainError("trials >= 1", f"{trials}", "64 is the default", trials)
     sample = Sample(point_shape(metric, size, shape), trials, scale, domain, like, seed)
-    found = search(D, metric, sample, ascent)
+    try:
+        found = search(D, metric, sample, ascent)
+    except RuntimeError as error:
+        if "dtype" not in str(error) and "scalar type" not in str(error):
+            raise
+        raise ShapeError(
+            f"a map of points of {like.dtype}",
+            f"{error}",
+            "pass the dtype that it works in, dtype=...",
+        ) from error
     worst = max(found, key=lambda w: w.ratio)
     if tol is None:
         tol = 1e-10 if like.dtype == torch.float64 else 1e-3

@@ -25,12 +25,19 @@ MATRIX = (
     "makes it of a step for one point"
 )
 BATCH_NORM = "no batch normalisation that is in training mode: call .eval()"
+FITTING = "give ONE point, u0[0], that fits the data inside the step, axis by axis"
+IMAGE = "give ONE image, u0[0], as the point, with the axes (channels, height, width)"
+DTYPE = "give the point the dtype of the step: u0[0].to(torch.float32), or net.double()"
 REMEDIES = {
     "when training": BATCH_NORM,
-    "must match the size": "give a point that fits the data inside the step, axis by axis",
+    "must match the size": FITTING,
+    "expected size": FITTING,
+    "conv2d": IMAGE,
+    "channels": IMAGE,
     "numpy": TORCH_ONLY,
-    "dtype": "give the point the dtype of the step: u0[0].to(torch.float32), or net.double()",
-    "bias type": "give the point the dtype of the step: u0[0].to(torch.float32), or net.double()",
+    "dtype": DTYPE,
+    "bias type": DTYPE,
+    "scalar type": DTYPE,
 }
 """What to do about an error of the step's own, by a word in it."""
 

@@ -6,8 +6,6 @@ pictures that lie inside scikit-image's wheel, so it needs no network and no dow
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from bmo.data.packages import package, skimage_pictures
 from bmo.data.registry import files, locate, picture_hashes
 from bmo.errors import DataError
 from bmo.files import check
@@ -140,15 +139,7 @@ def kernels() -> list[Tensor]:
     An example: :func:`bmo.data.locate`.
     """
     path = locate("levin09/Levin09.mat")
-    try:
-        h5py = importlib.import_module("h5py")
-    except ImportError as problem:
-        raise DataError(
-            "the package h5py, to read a MATLAB v7.3 file",
-            "no such package",
-            "pip install h5py",
-            "h5py",
-        ) from problem
+    h5py = package("h5py", "the package h5py, to read a MATLAB v7.3 file", "pip install h5py")
     with h5py.File(path, "r") as store:
         arrays = [np.asarray(store[name]) for name in store["kernels"][()].ravel()]
     return [torch.from_numpy(array.T.copy()) for array in arrays]
@@ -176,12 +167,7 @@ def page_pictures(split: str = "train", dtype: torch.dtype = torch.float64) -> d
     """
     if split not in ("train", "test"):
         raise DataError("split 'train' or 'test'", repr(split), "choose one of them", split)
-    spec = importlib.util.find_spec("skimage")
-    if spec is None or spec.origin is None:
-        raise DataError(
-            "the package scikit-image", "no such package", "pip install scikit-image", "skimage"
-        )
-    folder = Path(spec.origin).parent / "data"
+    folder = skimage_pictures()
     by_stem = {Path(name).stem: (name, digest) for name, digest in picture_hashes().items()}
     pictures = {}
     for stem in TRAIN_PICTURES if split == "train" else TEST_PICTURES:

@@ -95,16 +95,16 @@ def fixed_point(adjoint: Adjoint, tol: float, limit: int) -> Solved:
 def conjugate_gradient(adjoint: Adjoint, tol: float, limit: int) -> Solved:
     r"""Conjugate gradients in :math:`\langle\cdot,\cdot\rangle_{H^{-1}}`, from 0."""
     lam, r = torch.zeros_like(adjoint.right), adjoint.right
-    p, rho = r, adjoint.inner(r, r)
-    stop = tol**2 * rho
+    p, square = r, adjoint.inner(r, r)
+    stop = tol**2 * square
     for _ in range(limit):
-        if bool((rho <= stop).all()):
+        if bool((square <= stop).all()):
             break
         image = adjoint.apply(p)
-        a = over(rho, adjoint.inner(p, image))
+        a = over(square, adjoint.inner(p, image))
         lam, r = lam + a * p, r - a * image
         new = adjoint.inner(r, r)
-        p, rho = r + over(new, rho) * p, new
+        p, square = r + over(new, square) * p, new
     return finished(adjoint, lam, tol)
 
 

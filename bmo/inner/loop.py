@@ -96,10 +96,11 @@ class Inner(nn.Module):
 
     def step(self, u: Tensor, s: float, upper: Upper, metric: Metric) -> Tensor:
         r""":math:`F_s(u)`: one pass through steps 5 to 7."""
-        v = self.training_map(u)
-        if self.mu:
-            v_u = u - s * upper_gradient(upper, u, metric)
-            v = self.mu * v_u + (1 - self.mu) * v
+        v_l = self.training_map(u)
+        if not self.mu:
+            return self.domain.project(v_l, metric)
+        v_u = u - s * upper_gradient(upper, u, metric)
+        v = self.mu * v_u + (1 - self.mu) * v_l
         return self.domain.project(v, metric)
 
     @property

@@ -5,14 +5,14 @@ Book: chapter 2, "Metrics", and chapter 11.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from bmo.errors import MetricError
-from bmo.metric.base import Metric, require_positive
+from bmo.metric.base import require_positive
+from bmo.metric.multiplier import Multiplier
 
 
-class HalfSpectral(Metric):
+class HalfSpectral(Multiplier):
     r""":math:`H = F^* \mathrm{diag}(h) F` from the half spectrum of :func:`torch.fft.rfft2`.
 
     As :class:`~bmo.metric.Spectral`, but :math:`h` may differ from image to image of a batch, and
@@ -35,8 +35,6 @@ class HalfSpectral(Metric):
         tensor(8.)
     """
 
-    event_dims = 3
-
     def __init__(self, half: Tensor, width: int, check: bool = True) -> None:
         if half.dim() < 3 or half.shape[-1] != width // 2 + 1:
             raise MetricError(
@@ -49,28 +47,11 @@ class HalfSpectral(Metric):
             require_positive(half, "symbol")
         self.half, self.size = half, int(width)
 
-    def _multiply(self, u: Tensor, power: float) -> Tensor:
-        sides = (int(self.half.shape[-2]), self.size)
-        if u.shape[-2:] != sides:
-            raise MetricError(
-                f"images of {sides}",
-                f"shape {tuple(u.shape)}",
-                "build the metric for this image size",
-                u,
-            )
-        return torch.fft.irfft2(torch.fft.rfft2(u) * self.half.to(u) ** power, s=sides)
+    def _sides(self) -> tuple[int, int]:
+        return int(self.half.shape[-2]), self.size
 
-    def apply(self, u: Tensor) -> Tensor:
-        return self._multiply(u, 1.0)
-
-    def solve(self, u: Tensor) -> Tensor:
-        return self._multiply(u, -1.0)
-
-    def factor(self, u: Tensor) -> Tensor:
-        return self._multiply(u, 0.5)
-
-    def unfactor(self, u: Tensor) -> Tensor:
-        return self._multiply(u, -0.5)
+    def _half(self) -> Tensor:
+        return self.half
 
     def bounds(self) -> tuple[float, float]:
         return float(self.half.detach().min()), float(self.half.detach().max())

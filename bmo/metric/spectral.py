@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from bmo.errors import MetricError
-from bmo.metric.base import Metric, require_positive
+from bmo.metric.base import require_positive
+from bmo.metric.multiplier import Multiplier
 
 
-class Spectral(Metric):
+class Spectral(Multiplier):
     r""":math:`H = F^* \mathrm{diag}(h) F` on images: a circular convolution with a positive symbol.
 
     Args:
@@ -29,8 +30,6 @@ class Spectral(Metric):
         True
     """
 
-    event_dims = 3
-
     def __init__(self, symbol: Tensor) -> None:
         require_positive(symbol, "symbol")
         mirrored = symbol.flip(-2, -1).roll((1, 1), (-2, -1))
@@ -42,28 +41,11 @@ class Spectral(Metric):
         self.symbol = symbol
         self.size = int(symbol.shape[-1])
 
-    def _multiply(self, u: Tensor, power: float) -> Tensor:
-        if u.shape[-2:] != self.symbol.shape[-2:]:
-            raise MetricError(
-                f"images of {tuple(self.symbol.shape[-2:])}",
-                f"shape {tuple(u.shape)}",
-                "build the metric for this image size",
-                u,
-            )
-        half = self.symbol[..., : u.shape[-1] // 2 + 1].to(u)
-        return torch.fft.irfft2(torch.fft.rfft2(u) * half**power, s=u.shape[-2:])
+    def _sides(self) -> tuple[int, int]:
+        return int(self.symbol.shape[-2]), self.size
 
-    def apply(self, u: Tensor) -> Tensor:
-        return self._multiply(u, 1.0)
-
-    def solve(self, u: Tensor) -> Tensor:
-        return self._multiply(u, -1.0)
-
-    def factor(self, u: Tensor) -> Tensor:
-        return self._multiply(u, 0.5)
-
-    def unfactor(self, u: Tensor) -> Tensor:
-        return self._multiply(u, -0.5)
+    def _half(self) -> Tensor:
+        return self.symbol[..., : self.size // 2 + 1]
 
     def bounds(self) -> tuple[float, float]:
         return float(self.symbol.detach().min()), float(self.symbol.detach().max())

@@ -121,7 +121,7 @@ def _layers(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modu
         raise ConditionError(
             "an nn.Sequential, whose layers act one after the other",
             type(network).__name__,
-            "write it so, or prove a bound L and use operators.Own(lambda u: net(u) / L, u0[0])",
+            "write it so, or prove a bound L and give operators.Own a module of net(u) / L",
             network,
         )
     for key, layer in network.named_children():

@@ -3,7 +3,7 @@
 from bmo.operators.admm import LinearisedADMM, ProximalADMM
 from bmo.operators.base import Lambda, Operator, Preparing
 from bmo.operators.colour_step import FourierColourStep
-from bmo.operators.combine import Combination, Composition, Conjugate, Stack, Unrelaxed
+from bmo.operators.combine import Combination, Composition, Stack
 from bmo.operators.data_step import FourierDataStep, FourierGradientStep, FourierStart
 from bmo.operators.equilibrium import MonotoneEquilibrium
 from bmo.operators.forward_backward import ProximalGradient, forward_backward_delta
@@ -30,6 +30,7 @@ from bmo.operators.learned_splitting import (
 from bmo.operators.own import Own
 from bmo.operators.plug_and_play import RED, PnPProximalGradient
 from bmo.operators.primal_dual import PDHG, CondatVu
+from bmo.operators.recast import Conjugate, Unrelaxed
 from bmo.operators.spectral import largest_eigenvalue
 from bmo.operators.splitting import ADMM, DouglasRachford, HalfQuadratic
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bmo.errors import MetricError
 from bmo.metric import Block, Dense, Metric, Scaled
-from bmo.operators.base import Preparing
+from bmo.operators.constrained import Constrained
 from bmo.operators.subproblem import (
     Solvable,
     Subproblem,
@@ -38,7 +38,7 @@ class Terms:
     delta: float = 0.0
 
 
-class AugmentedLagrangian(Preparing):
+class AugmentedLagrangian(Constrained):
     r"""The step that all three share.
 
     :math:`u^+ = \arg\min f + \langle g, \cdot\rangle + \tfrac12\|\cdot - u\|_M^2` with
@@ -54,19 +54,10 @@ class AugmentedLagrangian(Preparing):
         self.certified = "checked" if check else "none"
         self.register_buffer("A", A)
         self.register_buffer("b", b)
-        self.A: Tensor
-        self.b: Tensor
-
-    def _number(self, name: str, value: float | Tensor) -> None:
-        """Keep a number in the precision of the matrix."""
-        self.register_buffer(name, torch.as_tensor(value, dtype=self.A.dtype, device=self.A.device))
 
     @abstractmethod
     def _compute(self) -> Terms:
         """The subproblem, the penalty and the metric at the current parameters."""
-
-    def _depends(self) -> list[Tensor]:
-        return [t for t in super()._depends() if t is not self.b]
 
     def _smooth_gradient(self, u: Tensor) -> Tensor | float:
         return 0.0

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from bmo.metric import Diagonal, Metric, Scaled
-from bmo.operators.admm import LinearisedADMM, TwoBlock
+from bmo.operators.admm import LinearisedADMM
 from bmo.operators.base import Preparing
 from bmo.operators.lagrangian import AugmentedLagrangian, LinearisedALM
 from bmo.operators.primal_dual import PDHG
 from bmo.operators.spectral import largest_eigenvalue
 from bmo.operators.subproblem import Solvable, squared_norm
+from bmo.operators.two_block import TwoBlock
 from bmo.parameters import Interval, Positive
 from bmo.prox import Prox, Zero
 from bmo.smooth import Smooth

@@ -9,14 +9,12 @@ import dataclasses
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bmo.errors import ConditionError, DomainError
 from bmo.kernels import Kernel, SolveSoft
 from bmo.metric import Diagonal, Metric
-from bmo.operators.base import Preparing
+from bmo.operators.learned_sparse import LearnedSparse, require_learnable
 from bmo.operators.subproblem import require_matrix
-from bmo.parameters import Positive
 
 LEARNABLE = ("G", "B", "beta", "q", "theta")
 
@@ -32,7 +30,7 @@ class Solved:
     threshold: Tensor
 
 
-class LearnedSparseADMM(Preparing):
+class LearnedSparseADMM(LearnedSparse):
     r"""Two-block ADMM for :math:`\min f(u) + \sum\theta_i|v_i|`, :math:`u = v`, feasible always.
 
     Here :math:`f(u) = \tfrac12\|Gu\|^2 - \langle c, u\rangle`, the constraint is weighed by
@@ -80,8 +78,6 @@ class LearnedSparseADMM(Preparing):
         tensor([2., 0.])
     """
 
-    certified = "by construction"
-
     def __init__(
         self,
         A: Tensor,
@@ -95,23 +91,11 @@ class LearnedSparseADMM(Preparing):
         require_matrix(A, b)
         require_learnable(learn, LEARNABLE, threshold=threshold, beta=beta, q=q)
         n = A.shape[1]
-        self.register_buffer("b", b)
-        self.b: Tensor
-        self.register_buffer("weights", torch.ones(n).to(A), persistent=False)
-        self.weights: Tensor
-        self.G = nn.Parameter(A.detach().clone(), requires_grad="G" in learn)
         gram = A.detach().mT @ A.detach() + beta * (1 + q) * torch.eye(n).to(A)
-        self.B = nn.Parameter(torch.linalg.solve(gram, A.detach().mT), requires_grad="B" in learn)
-        # relative to the start, so that every raw parameter has the size of one
-        self.scales = {"beta": float(beta), "q": float(q * beta), "theta": float(threshold)}
-        for name in self.scales:
-            weight = Positive(torch.ones(n).to(A), low=1e-3)
-            weight.raw.requires_grad_(name in learn)
-            setattr(self, name, weight)
-
-    def _number(self, name: str) -> Tensor:
-        value: Tensor = self.scales[name] * getattr(self, name)()
-        return value
+        self._begin(A, b, torch.linalg.solve(gram, A.detach().mT), learn)
+        self._add_number("beta", float(beta), n, learn)
+        self._add_number("q", float(q * beta), n, learn)
+        self._add_number("theta", float(threshold), n, learn)
 
     def _compute(self) -> Solved:
         beta, q = self._number("beta"), self._number("q")
@@ -125,9 +109,6 @@ class LearnedSparseADMM(Preparing):
         r""":math:`\mathrm{blkdiag}(Q, \beta, \beta^{-1})`, positive by construction."""
         at: Solved = self.prepare()
         return Diagonal(torch.cat([at.q, at.beta, 1 / at.beta]), check=False)
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.step(z, self.prepare())
 
     def step(self, z: Tensor, at: Solved) -> Tensor:
         """One step with these numbers."""
@@ -155,13 +136,3 @@ class LearnedSparseADMM(Preparing):
     def kernel(self) -> Kernel:
         at: Solved = self.prepare()
         return SolveSoft(at.inverse, at.shift, at.q, at.beta, at.threshold)
-
-
-def require_learnable(learn: Sequence[str], known: Sequence[str], **numbers: float) -> None:
-    """Refuse names that are not known, and numbers that are not positive."""
-    unknown = sorted(set(learn) - set(known))
-    if unknown:
-        raise ConditionError(f"learn out of {known}", f"{unknown}", "correct the name", unknown)
-    for name, value in numbers.items():
-        if not 0 < value < float("inf"):
-            raise DomainError(f"{name} finite and > 0", f"{value}", "0.1 is a start", value)

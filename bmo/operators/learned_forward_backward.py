@@ -54,6 +54,9 @@ class LearnedForwardBackward(Preparing):
     :math:`P^{-1}Wb` are computed once, and a step is one matrix product and one threshold. They
     are computed anew when a parameter has changed. For a second backward pass, bind again.
 
+    ``weights`` are data as b is: :math:`\theta_i` is multiplied by them, and they may depend on the
+    observation ("What may depend on the observation"). They are 1 unless bound.
+
     Args:
         A: The matrix to start from, shape (m, n): :math:`G = A`, :math:`W = A^\top`.
         b: Data, shape (m,) or (batch, m); replaced by ``bind(b=...)``.
@@ -99,6 +102,8 @@ class LearnedForwardBackward(Preparing):
         self.norm = norm
         self.register_buffer("b", b)
         self.b: Tensor
+        self.register_buffer("weights", torch.ones(A.shape[1]).to(A), persistent=False)
+        self.weights: Tensor
         self.G = _matrix(A, "G" in learn)
         self.W = _matrix(A.mT, "W" in learn)
         # relative to the start, so that every raw parameter has the size of one
@@ -129,7 +134,8 @@ class LearnedForwardBackward(Preparing):
         else:
             thin = (self.G.mT, back.mT)
         shift = (self.b @ self.W.mT) / p
-        return Prepared(p, delta, self.theta() / p, shift, forward, thin)
+        threshold = self.weights * (self.theta() / p)
+        return Prepared(p, delta, threshold, shift, forward, thin)
 
     @property
     def metric(self) -> Metric:
@@ -141,13 +147,24 @@ class LearnedForwardBackward(Preparing):
         return 1 / (2 - float(self.prepare().delta.detach()))
 
     def forward(self, u: Tensor) -> Tensor:
-        at: Prepared = self.prepare()
+        return self.step(u, self.prepare())
+
+    def step(self, u: Tensor, at: Prepared) -> Tensor:
+        """One step with these numbers."""
         if at.forward is not None:
             z = u @ at.forward + at.shift
         else:
             first, second = at.thin  # type: ignore[misc]
             z = u - (u @ first) @ second + at.shift
         return z - torch.minimum(torch.maximum(z, -at.threshold), at.threshold)
+
+    def magnitude(self, u: Tensor, at: Prepared) -> Tensor:
+        """How large an entry of the code is."""
+        return u.abs()
+
+    def warm(self, u: Tensor, at: Prepared) -> Tensor:
+        """The point to start from with these numbers: as it is."""
+        return u
 
     def kernel(self) -> Kernel:
         at: Prepared = self.prepare()

@@ -9,15 +9,13 @@ import dataclasses
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bmo.kernels import DualSoft, Kernel
 from bmo.metric import Diagonal, Metric
-from bmo.operators.base import Preparing
-from bmo.operators.learned_admm import require_learnable
+from bmo.operators.learned_sparse import LearnedSparse, require_learnable
 from bmo.operators.spectral import largest_eigenvalue
 from bmo.operators.subproblem import require_matrix, squared_norm
-from bmo.parameters import Positive
 
 LEARNABLE = ("G", "B", "beta", "p", "theta")
 
@@ -32,7 +30,7 @@ class Ready:
     threshold: Tensor
 
 
-class LearnedSparseLADMM(Preparing):
+class LearnedSparseLADMM(LearnedSparse):
     r"""Linearised ADMM for :math:`\min\tfrac12\|e\|^2 + \sum\theta_i|u_i|`, :math:`e + Gu = b`.
 
     The residual e is found first, exactly, so it needs no place in the point
@@ -77,8 +75,6 @@ class LearnedSparseLADMM(Preparing):
         tensor([2., 0.])
     """
 
-    certified = "by construction"
-
     def __init__(
         self,
         A: Tensor,
@@ -93,26 +89,10 @@ class LearnedSparseLADMM(Preparing):
         require_learnable(learn, LEARNABLE, threshold=threshold, beta=beta)
         self.norm = norm
         m, n = A.shape
-        self.register_buffer("b", b)
-        self.b: Tensor
-        self.register_buffer("weights", torch.ones(n).to(A), persistent=False)
-        self.weights: Tensor
-        self.G = nn.Parameter(A.detach().clone(), requires_grad="G" in learn)
-        self.B = nn.Parameter(torch.zeros(n, m).to(A), requires_grad="B" in learn)
-        # relative to the start, so that every raw parameter has the size of one
-        self.scales = {
-            "beta": float(beta),
-            "p": float(beta) * squared_norm(A),
-            "theta": float(threshold),
-        }
-        for name in self.scales:
-            weight = Positive(torch.ones(m if name == "beta" else n).to(A), low=1e-3)
-            weight.raw.requires_grad_(name in learn)
-            setattr(self, name, weight)
-
-    def _number(self, name: str) -> Tensor:
-        value: Tensor = self.scales[name] * getattr(self, name)()
-        return value
+        self._begin(A, b, torch.zeros(n, m).to(A), learn)
+        self._add_number("beta", float(beta), m, learn)
+        self._add_number("p", float(beta) * squared_norm(A), n, learn)
+        self._add_number("theta", float(threshold), n, learn)
 
     def _compute(self) -> Ready:
         beta, q = self._number("beta"), self._number("p")
@@ -127,9 +107,6 @@ class LearnedSparseLADMM(Preparing):
         r""":math:`\mathrm{blkdiag}(P, \beta^{-1})`, positive by construction."""
         at: Ready = self.prepare()
         return Diagonal(torch.cat([at.p, 1 / at.beta]), check=False)
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.step(z, self.prepare())
 
     def step(self, z: Tensor, at: Ready) -> Tensor:
         """One step with these numbers."""

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from bmo.errors import RecordError
 from bmo.files import check, sha256_of, write_atomic
-from bmo.record.store import find_file, sealed
+from bmo.record.finding import find_file
+from bmo.record.index import sealed
 
 #: A set of weights may not be larger than this, in bytes: the repository carries it.
 LARGEST = 12_000_000

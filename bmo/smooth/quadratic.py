@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bmo.errors import ConditionError, NonFiniteError, ShapeError, require_tensor
 from bmo.metric import Metric, require_same_kind
-from bmo.prox import threshold_parameter
+from bmo.prox.base import threshold_parameter
 from bmo.smooth.base import Smooth
 
 

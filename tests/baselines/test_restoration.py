@@ -1,5 +1,7 @@
 """Wiener, total variation and wavelets against other libraries and other solvers."""
 
+import importlib
+
 import cvxpy
 import numpy as np
 import pytest
@@ -16,7 +18,6 @@ from bmo.baselines.restoration import (
     Wiener,
     fit_spectrum,
 )
-from bmo.baselines.restoration import wavelet as module
 from bmo.baselines.restoration.base import by_level, difference_symbols, multiply, solve
 from bmo.errors import ConditionError, DataError, DomainError, NonFiniteError, ShapeError
 from bmo.gkm import GKM
@@ -256,7 +257,7 @@ def test_without_pywavelets_haar_still_works(monkeypatch):
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(module.importlib, "import_module", missing)
+    monkeypatch.setattr(importlib, "import_module", missing)
     assert Wavelets("haar", levels=1).side == 2
     with pytest.raises(DataError, match="wavelets"):
         Wavelets("sym4")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 from pathlib import Path
@@ -63,17 +64,46 @@ def test_no_formula_is_left_as_text() -> None:
     assert checks.raw_math(HTML) == []
 
 
+def called(tree: ast.AST) -> set[str]:
+    """The names of what is called: of functions, and of a figure's methods that show pictures."""
+    found = {part.func for part in ast.walk(tree) if isinstance(part, ast.Call)}
+    plain = {name.id for name in found if isinstance(name, ast.Name)}
+    return plain | {name.attr for name in found if getattr(name, "attr", "") == "imshow"}
+
+
 def test_the_dark_theme_knows_photographs_from_charts() -> None:
     """A chart is turned over there, a photograph is not: it has the class ``photo``."""
     kinds = set()
     for path in html_pages():
+        shows = {"imshow"}  # and the functions of this notebook that call it
         for cell in page(path).soup.select("div.cell"):
             code = "".join(tag.get_text() for tag in cell.select("div.cell_input"))
+            tree = ast.parse(
+                "\n".join(x for x in code.splitlines() if not x.lstrip().startswith("%"))
+            )
+            for part in ast.walk(tree):
+                if isinstance(part, ast.FunctionDef) and called(part) & {"imshow"}:
+                    shows.add(part.name)
             for image in cell.select("div.cell_output img"):
                 photo = "photo" in image.get("class", [])
-                assert photo == ("imshow(" in code), path.name
+                assert photo == bool(called(tree) & shows), path.name
                 kinds.add(photo)
     assert kinds == {False, True}
+
+
+def test_no_line_begins_with_the_full_stop_of_a_formula() -> None:
+    """A formula and the mark after it are one piece (``book/_ext/typography.py``)."""
+    kept, apart = 0, []
+    for path in html_pages():
+        if path.stem.startswith("b-api"):  # docstrings: their fields are no paragraphs
+            continue
+        soup = page(path).soup
+        kept += len(soup.select("span.keep > span.math"))
+        for formula in soup.select("article p:not(.admonition-title) > span.math"):
+            after = formula.next_sibling
+            if isinstance(after, str) and re.match(r"[.,;:!?)\]]", after):
+                apart.append(f"{path.name}: {formula.get_text()}{after[:20]}")
+    assert apart == [] and kept > 1000
 
 
 def test_nothing_is_loaded_from_the_network() -> None:

@@ -17,7 +17,6 @@ TEXT = (ROOT / "README.md").read_text("utf8")
 
 def test_the_table_is_the_records() -> None:
     record = read(ROOT / readme_table.RECORD)
-    assert readme_table.PLACE.search(TEXT)
     assert readme_table.written(TEXT, record) == TEXT
 
 
@@ -28,9 +27,13 @@ def test_the_table_follows_the_record() -> None:
     assert readme_table.written(TEXT, record) != TEXT
 
 
+def test_a_text_without_the_markers_is_refused() -> None:
+    with pytest.raises(LookupError, match="results"):
+        readme_table.written("# no table", read(ROOT / readme_table.RECORD))
+
+
 def test_the_first_table_is_that_of_the_gaussian_bench() -> None:
     record = read(ROOT / readme_gaussian.RECORD)
-    assert readme_gaussian.PLACE.search(TEXT)
     assert readme_gaussian.written(TEXT, record) == TEXT
     assert TEXT.index("<!-- gaussian -->") < TEXT.index("<!-- results -->")
     row = next(r for r in record.rows if r["metric"] == "nmse_db" and r["method"] == "bmo-admm")

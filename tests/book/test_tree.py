@@ -26,6 +26,15 @@ def test_the_claims_ledger_has_no_orphan() -> None:
     assert claims.orphans(ROOT) == []
 
 
+def test_the_entry_shown_on_the_page_is_that_of_the_ledger() -> None:
+    page = (ROOT / "book/how.md").read_text("utf8")
+    ((shown,),) = [
+        yaml.safe_load(block) for block in re.findall(r"\{code-block\} yaml\n(.*?)```", page, re.S)
+    ]
+    (kept,) = [entry for entry in claims.ledger(ROOT) if entry["id"] == shown["id"]]
+    assert {name: kept[name] for name in shown} == shown
+
+
 @pytest.mark.parametrize(
     ("schema", "paths"),
     [

@@ -6,6 +6,7 @@ Adjoints are walked here once more, with dense Jacobians of functions that are w
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import methods_table
@@ -421,6 +422,26 @@ def test_the_tables_are_what_their_sources_give() -> None:
     page = (ROOT / "book/09-hypergradients.md").read_text("utf8")
     for path in methods_table.tables():
         assert f"{{include}} _generated/{path.name}" in page
+
+
+def test_the_code_on_the_page_runs() -> None:
+    page = (ROOT / "book/09-hypergradients.md").read_text("utf8")
+    one, many = re.findall(r"```\{code-block\} python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(one, names)
+    ridge, found = names["ridge"], names["found"]
+    exact = ridge.gradient(ridge.omega.detach())
+    (gradient,) = found.gradients.values()
+    assert found.solved and torch.allclose(gradient, exact, rtol=1e-6, atol=1e-9)
+    target = torch.ones(4, 30)
+    names |= {
+        **{"batch": target, "start": torch.zeros_like, "K": 20},
+        "upper": lambda part: lambda u: 0.5 * (u - part).square().sum(-1),
+    }
+    exec(many, names)  # one process: the slice is the batch
+    alone = hypergradient(names["inner"], 0 * target, names["upper"](target), 20)
+    ((name, mean),) = names["mean"].items()
+    assert torch.equal(mean, alone.gradients[name]) and names["weight"] == 1
 
 
 def test_times_come_from_the_record() -> None:

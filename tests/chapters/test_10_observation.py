@@ -18,12 +18,13 @@ from bmo.prox import soft
 from bmo.record import Record, read
 
 START = {
+    "unh-ista": {"penalty": 0.1},
     "unh-ladmm": {"penalty": 0.01, "beta": 0.03},
     "unh-admm": {"penalty": 0.01, "rho": 0.03},
 }
 ROWS, ATOMS = 8, 14
 SMALL = dataclasses.replace(bench.PAGE, rows=ROWS, atoms=ATOMS)
-KINDS = ("gkm-pilot-admm", "gkm-pilot-ladmm")
+KINDS = ("gkm-pilot-admm", "gkm-pilot-ladmm", "gkm-pilot")
 
 
 def model(name: str, seed: int, size: float = 0.3, matrices: bool = True) -> Piloted:
@@ -98,7 +99,7 @@ def test_sixteen_steps_are_the_pilots_and_the_maps(name: str) -> None:
         assert len(list(made.net.states(data.observed, 7))) == 7
 
 
-@pytest.mark.parametrize("name", ("bmo-pilot-admm", "gkm-pilot-ladmm"))
+@pytest.mark.parametrize("name", ("bmo-pilot-admm", "gkm-pilot-ladmm", "bmo-pilot"))
 def test_the_gradient_reaches_the_pilot(name: str) -> None:
     """By differences, along a direction in all parameters; with mu > 0, too."""
     made, data = model(name, 2), observed(6)
@@ -119,7 +120,8 @@ def test_the_gradient_reaches_the_pilot(name: str) -> None:
 
 def test_weights_of_one_change_nothing() -> None:
     A, b = bench.gaussian_dictionary(ROWS, ATOMS), observed(3).observed
-    for kind, size in ((bmo.operators.LearnedSparseADMM, 3 * ATOMS),
+    for kind, size in ((bmo.operators.LearnedForwardBackward, ATOMS),
+                       (bmo.operators.LearnedSparseADMM, 3 * ATOMS),
                        (bmo.operators.LearnedSparseLADMM, ROWS + ATOMS)):  # fmt: skip
         D = kind(A, b, 0.1)
         assert "weights" not in D.state_dict()
@@ -133,7 +135,7 @@ def test_a_part_depends_on_the_pilot_only_where_there_is_one(tmp_path: Path) -> 
     assert "pilot" in pieces.relevant("30db.gkm-pilot-admm.seed0", known)
     assert "pilot" not in pieces.relevant("30db.gkm-admm.seed0", known)
     with pytest.raises(DomainError):
-        bench.build("gkm-pilot", bench.gaussian_dictionary(ROWS, ATOMS), START, SMALL)
+        bench.build("gkm-pilot-net", bench.gaussian_dictionary(ROWS, ATOMS), START, SMALL)
 
 
 def test_what_the_pilot_gains() -> None:

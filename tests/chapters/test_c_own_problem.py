@@ -66,6 +66,36 @@ def test_the_fifteen_lines() -> None:
     torch.testing.assert_close(names["u"].value, exact, rtol=0, atol=1e-4)
 
 
+def test_the_fifteen_lines_run_on_the_data_of_the_page() -> None:
+    page = (ROOT / "book/c-own-problem.md").read_text("utf8")
+    lines, data = re.findall(r"```\{code-block\} python\n(.*?)```", page, re.DOTALL)[:2]
+    names: dict[str, Any] = {"torch": torch}
+    exec(compile(data + lines, "c-own-problem.md", "exec"), names)
+    assert names["u"].converged and names["u"].value.shape == names["x_test"].shape
+
+
+def test_the_parts_that_are_known() -> None:
+    page = (ROOT / "book/c-own-problem.md").read_text("utf8")
+    lines, data = re.findall(r"```\{code-block\} python\n(.*?)```", page, re.DOTALL)[2:4]
+    names: dict[str, Any] = {"torch": torch}
+    exec(compile(data + lines, "c-own-problem.md", "exec"), names)
+    theta = names["g"].threshold().detach()
+    assert names["T"].operator.certified == "by construction" and names["u"].converged
+    assert theta[:2].max() < 0.05 < theta[2:].min()
+    u = names["u"].value.detach().requires_grad_()  # the conditions of a minimiser, by autograd
+    f = names["Logistic"](names["X_new"], names["y_new"])
+    (slope,) = torch.autograd.grad(f.value(u).sum(), u)
+    torch.testing.assert_close(f(u.detach()), slope, rtol=1e-4, atol=1e-7)
+    size, slope = u.detach().reshape(20, 5, 3), slope.reshape(20, 5, 3)
+    on = size.norm(dim=-1) > 0
+    pull = theta[:, None] * size / size.norm(dim=-1, keepdim=True).clamp_min(1e-30)
+    assert on.any() and not on.all()
+    assert float((slope + pull).norm(dim=-1)[on].max()) < 1e-4
+    assert bool((slope.norm(dim=-1) <= theta + 1e-5)[~on].all())
+    hessian = torch.autograd.functional.hessian(lambda v: f.value(v)[0], u[0].detach())
+    assert float(torch.linalg.eigvalsh(hessian)[-1]) <= float(f.curvature(bmo.metric.Identity()))
+
+
 def test_the_portfolio_is_that_of_another_solver() -> None:
     found = definitions("c-own-smooth", "Risk", "Simplex", "markets")
     S, _, _ = found["markets"](3, seed=5)

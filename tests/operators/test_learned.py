@@ -13,6 +13,7 @@ from bmo import operators, prox, sets, smooth
 from bmo.metric import Identity
 from bmo.networks import CertifiedDense
 from bmo.operators import Operator
+from tests.instances import set_raw
 from tests.operators.ratios import worst_ratio
 
 f64 = torch.float64
@@ -71,23 +72,12 @@ MAKE: dict[str, Callable[[torch.dtype], tuple[Operator, int]]] = {
 }
 
 
-def overwrite(D: Operator, kind: str) -> None:
-    with torch.no_grad():
-        for p in D.parameters():
-            if kind == "random":
-                p.copy_(torch.randn_like(p) * 10 ** float(torch.empty(()).uniform_(-1, 1.5)))
-            elif kind == "mixed":
-                p.copy_(torch.where(torch.rand_like(p) < 0.5, 1e3, -1e3))
-            else:
-                p.fill_(float(kind))
-
-
 @pytest.mark.parametrize("name", MAKE)
 @pytest.mark.parametrize("kind", ["1e3", "-1e3", "0", "mixed", "random"])
 def test_feasible_for_every_raw_value(name: str, kind: str) -> None:
     for _ in range(20 if kind in ("mixed", "random") else 1):
         D, n = MAKE[name](f64)
-        overwrite(D, kind)
+        set_raw(D, kind, (-1.0, 1.5))
         low, high = D.metric.bounds()
         assert 0 < low <= high < float("inf")
         assert worst_ratio(D.prepared(), n) <= 1 + 1e-10 * max(1.0, (high / low) ** 0.5 * 1e-4)

@@ -11,6 +11,7 @@ from torch import Tensor
 import bmo
 from bmo.errors import ConditionError, NonFiniteError, ShapeError
 from bmo.operators import LearnedForwardBackward, largest_eigenvalue
+from tests.instances import set_raw
 from tests.operators.ratios import worst_ratio
 
 f64 = torch.float64
@@ -21,18 +22,6 @@ def make(
 ) -> tuple[Tensor, Tensor, LearnedForwardBackward]:
     A, b = torch.randn(m, n, dtype=dtype), torch.randn(m, dtype=dtype)
     return A, b, LearnedForwardBackward(A, b, threshold=0.3, **kwargs)
-
-
-def set_raw(D: LearnedForwardBackward, kind: str) -> None:
-    """Overwrite every raw parameter."""
-    with torch.no_grad():
-        for p in D.parameters():
-            if kind == "random":
-                p.copy_(torch.randn_like(p) * 10 ** float(torch.empty(()).uniform_(-2, 2)))
-            elif kind == "mixed":
-                p.copy_(torch.where(torch.rand_like(p) < 0.5, 1e3, -1e3))
-            else:
-                p.fill_(float(kind))
 
 
 @pytest.mark.parametrize("n", [9, 30])  # one square product, two thin ones

@@ -167,6 +167,16 @@ REFUSED = {
     "detached": (lambda u: u.detach() / 2, ConditionError, "quotient of differences"),
     "half detached": (lambda u: 0.5 * u.detach() + 0.4 * u, ConditionError, "quotient"),
     "float32 network": (nn.Linear(3, 3), ConditionError, "dtype of the step"),
+    "float32 data": (
+        lambda u: (torch.eye(3).expand(8, 3, 3) @ u[..., None])[..., 0],
+        ConditionError,
+        "dtype of the step",
+    ),
+    "other size": (
+        lambda u: (torch.eye(4, dtype=F64).expand(8, 4, 4) @ u[..., None])[..., 0],
+        ConditionError,
+        "fits the data inside",
+    ),
 }
 
 
@@ -197,3 +207,10 @@ def test_constants_kinks_and_single_points_are_accepted() -> None:
     assert Own(one, ZERO).certified == "tested"
     points = usable(gradient_step(0.1), ZERO, Identity())
     assert torch.equal(points[0], ZERO) and points.shape == (8, 3)
+
+
+@pytest.mark.parametrize("point", [torch.zeros(16, 16), torch.zeros(4, 1, 16, 16)])
+def test_a_network_on_images_wants_one_image(point: torch.Tensor) -> None:
+    net = nn.Conv2d(1, 1, 3, padding=1)
+    with pytest.raises(ConditionError, match=r"ONE image, u0\[0\]"):
+        Own(net, point)

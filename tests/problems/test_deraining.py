@@ -25,6 +25,7 @@ from bmo.errors import (
 from bmo.networks import CertifiedConv, CertifiedPotential, UBody
 from bmo.problems import deraining
 from bmo.problems.deraining import Derainer, Deraining, RainStep, kernels
+from tests.instances import set_raw
 
 f64 = torch.float64
 
@@ -51,18 +52,6 @@ def make(
     kernels = torch.randn(maps, 3, 3, dtype=f64)
     b = torch.rand(channels, *shape, dtype=f64)
     return RainStep(kernels, b, **{"threshold": 0.05, **options})  # type: ignore[arg-type]
-
-
-def set_raw(D: nn.Module, kind: str) -> None:
-    """Overwrite every raw parameter."""
-    with torch.no_grad():
-        for p in D.parameters():
-            if kind == "random":
-                p.copy_(torch.randn_like(p) * 10 ** float(torch.empty(()).uniform_(-2, 2)))
-            elif kind == "mixed":
-                p.copy_(torch.where(torch.rand_like(p) < 0.5, 1e3, -1e3))
-            else:
-                p.fill_(float(kind))
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (3, 3), (7, 6)])

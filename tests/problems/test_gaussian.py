@@ -11,6 +11,7 @@ from bmo import cli, record
 from bmo.baselines import FISTA, ISTA
 from bmo.certify import nonexpansive
 from bmo.errors import ConditionError, DomainError, TrainingError
+from bmo.files import sha256_of
 from bmo.problems.benches import BENCHES
 from bmo.problems.sparse_coding import gaussian as bench
 from bmo.problems.sparse_coding.gaussian import (
@@ -21,9 +22,10 @@ from bmo.problems.sparse_coding.gaussian import (
     pieces,
     report,
 )
-from bmo.problems.sparse_coding.gaussian.settings import PILOTED
+from bmo.problems.sparse_coding.gaussian.settings import DEEP
+from bmo.problems.sparse_coding.gaussian.settings import PILOTED as SHALLOW
 
-DOUBLE = torch.float64
+DOUBLE, PILOTED = torch.float64, (*SHALLOW, *DEEP)
 START = {
     "unh-ista": {"penalty": 0.2},
     "unh-ladmm": {"penalty": 0.05, "beta": 0.1},
@@ -61,7 +63,7 @@ def small(**changes):
 def contender(name, settings=None, seed=0):
     s = settings or small()
     if name in PILOTED and settings is None:  # a pilot that leaves steps for the map
-        s = dataclasses.replace(s, pilot=(1, 1))
+        s = dataclasses.replace(s, pilot=(1, 1), deeper=(4, (1, 1)))
     A = bench.gaussian_dictionary(s.rows, s.atoms)
     model = bench.build(name, A, START, s)
     torch.manual_seed(seed)
@@ -153,7 +155,7 @@ class TestMethods:
         for a, b in zip(*gradients, strict=True):
             assert torch.allclose(a, b, rtol=1e-8, atol=1e-12)
 
-    @pytest.mark.parametrize("name", ["bmo", "bmo-ladmm", "bmo-admm"])
+    @pytest.mark.parametrize("name", ["bmo", "bmo-ladmm", "bmo-admm", "bmo-ladmm-net"])
     def test_certified_maps_stay_nonexpansive_and_below_proposition_1(self, name):
         model, A = contender(name, seed=5)
         with torch.no_grad():
@@ -167,7 +169,7 @@ class TestMethods:
         assert found.diverged == 0 and float(found.share[:3].max()) <= 1
         assert float(found.share[:3].max()) > 1e-5
 
-    @pytest.mark.parametrize("name", bench.NETTED)
+    @pytest.mark.parametrize("name", ["bmo-net", "bmo-fb-net", "bmo-net-fb"])
     def test_a_network_beside_the_step_starts_as_ista_and_sees_the_observation(self, name):
         s = small()
         A = bench.gaussian_dictionary(s.rows, s.atoms)
@@ -185,6 +187,34 @@ class TestMethods:
         code = bench.trajectory(model.net, data.observed, [1]).codes[0]
         assert torch.allclose(code, (model.alpha * T.operator(z)).detach())
 
+    def test_a_network_before_linearised_admm_starts_as_that_step_alone(self):
+        s = small()
+        A = bench.gaussian_dictionary(s.rows, s.atoms)
+        data = batch(A)
+        both, step = (bench.build(name, A, START, s) for name in ("bmo-ladmm-net", "bmo-ladmm"))
+        assert both.products == 3 + 14 / 8 and both.alpha == step.alpha and both.size == 22
+        codes = [bench.trajectory(m.net, data.observed, [8]).codes[0] for m in (both, step)]
+        assert float((codes[0] - codes[1]).norm() / codes[1].norm()) < 0.05
+        net = both.operator.parts[1]
+        with torch.no_grad():  # it sees the observation, and moves the code alone
+            net.network.W.normal_(generator=torch.Generator().manual_seed(1))
+            z = torch.randn(6, 22, generator=torch.Generator().manual_seed(2), dtype=DOUBLE)
+            moved, other = (net.bind(b=b)(z) for b in (data.observed, 2 * data.observed))
+        assert torch.equal(moved[:, 14:], z[:, 14:]) and torch.equal(other[:, 14:], z[:, 14:])
+        assert float((moved - other).norm()) > 1
+
+    def test_the_light_upper_step_tells_less_than_a_tenth_of_the_way(self):
+        """The part of the way to the code that K upper steps go, if nothing else moved it."""
+        for rho, light, plain in ((0.03, 0.1, 0.7), (0.06, 0.05, 0.4)):
+            left = {}
+            for name in ("bmo-light-admm", "bmo-admm"):
+                start = {"unh-admm": {"penalty": 0.01, "rho": rho}}
+                model = bench.build(name, bench.gaussian_dictionary(8, 14), start, bench.PAGE)
+                beta = float(model.operator.prepare().beta[0].detach())
+                sizes = model.loop(model.map, **model.inner).sizes(bench.FULL.iterations)
+                left[name] = math.prod(1 - model.inner["mu"] * s / beta for s in sizes)
+            assert 1 - left["bmo-light-admm"] < light and 1 - left["bmo-admm"] > plain
+
     def test_a_pilot_longer_than_the_training_is_refused(self):
         A = bench.gaussian_dictionary(8, 14)
         with pytest.raises(ConditionError, match="at most K = 4 steps; got: 5 steps.*shorten"):
@@ -199,6 +229,18 @@ class TestMethods:
             with pytest.raises(ConditionError, match="at least one step"):
                 bench.build("gkm-pilot-admm", A, START, small(pilot=lengths))
 
+    def test_a_deep_method_has_a_run_of_its_own(self):
+        s = small(deeper=(9, (3, 2)), pilot=(2, 1))
+        A = bench.gaussian_dictionary(s.rows, s.atoms)
+        deep, other = (bench.build(f"gkm-{x}pilot-ladmm", A, START, s) for x in ("deep-", ""))
+        assert (deep.iterations, deep.pilot.steps, deep.left) == (9, 5, 4)
+        assert (other.iterations, other.pilot.steps, other.left) == (4, 3, 1)
+        assert deep.net.depth == 9 and deep.net.free == 5
+        shelf, known = pieces.Pieces(s, None), s.as_dict()
+        for name, has in (("gkm-deep-pilot-ladmm", "deeper"), ("gkm-pilot-ladmm", "pilot")):
+            found = shelf.relevant(f"30db.{name}.seed0", known)
+            assert {"deeper", "pilot"} & set(found) == {has}
+
     def test_another_name_is_refused(self):
         s = small()
         with pytest.raises(DomainError, match="unh-ista"):
@@ -206,7 +248,11 @@ class TestMethods:
 
 
 class TestMeasuring:
-    @pytest.mark.parametrize("name", ["bmo", "bmo-admm", "ena-lista-cp-tied", "unh-fista"])
+    @pytest.mark.parametrize(
+        "name",
+        ["bmo", "bmo-admm", "ena-lista-cp-tied", "unh-fista", "bmo-fb-net", "bmo-ladmm-net",
+         "bmo-pilot", "gkm-pilot-ladmm"],
+    )  # fmt: skip
     def test_nan_as_ground_truth_changes_nothing_that_ran(self, name, monkeypatch):
         s = small()
         A = bench.gaussian_dictionary(s.rows, s.atoms)
@@ -339,7 +385,7 @@ class TestRecord:
         assert difference == pytest.approx(one - two, abs=1e-9)
         assert made.value(method="gkm", metric="parameters") == 2 * 8 * 14 + 2 * 14
         file = tmp_path / "sparse-coding-gaussian.page.30db.safetensors"
-        weights = record.load_weights(file, record.store.sha256_of(file))
+        weights = record.load_weights(file, sha256_of(file))
         assert weights["gkm/operator.G"].shape == (8, 14)
 
     def test_without_noise_the_main_methods_run_alone_with_one_seed(self, tmp_path):

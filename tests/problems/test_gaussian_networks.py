@@ -11,6 +11,7 @@ import torch
 from bmo import record
 from bmo.baselines import ADMM, ISTA, LinearisedADMM
 from bmo.errors import DomainError, TrainingError
+from bmo.files import sha256_of
 from bmo.measure import nmse_db
 from bmo.problems.sparse_coding import gaussian as bench
 from bmo.problems.sparse_coding.gaussian import learning, pieces, racing, report
@@ -269,7 +270,7 @@ class TestParts:
         assert said == {"ena-lista-cp": {"0": float(other)}}
         net = racing.runners(parts, "30db", "ena-lista-cp")[""]
         file = tmp_path / "30db.ena-lista-cp.seed0.safetensors"
-        weights = record.load_weights(file, record.store.sha256_of(file))
+        weights = record.load_weights(file, sha256_of(file))
         assert torch.equal(weights["net.W.3"], net.W[3].detach())
 
     def test_another_fault_of_a_short_run_is_told(self, tmp_path, monkeypatch):
@@ -309,7 +310,7 @@ class TestRecord:
         monkeypatch.setattr(pieces, "MANY", 300)
         found = record.read(report.save(run(tmp_path, methods=FEW), tmp_path))
         file = tmp_path / "sparse-coding-gaussian.page.30db.safetensors"
-        weights = record.load_weights(file, record.store.sha256_of(file))
+        weights = record.load_weights(file, sha256_of(file))
         names = {key.split("/")[0] for key in weights}
         assert names == {"ena-tista", "gkm"}
         assert found.value(method="ena-lista-cp", metric="parameters") == 4 * (14 * 8 + 1)

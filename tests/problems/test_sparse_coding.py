@@ -11,6 +11,7 @@ import torch
 from bmo import GKM, record
 from bmo.certify import contraction, nonexpansive
 from bmo.errors import DataError, DomainError, RecordError, ShapeError, TrainingError
+from bmo.files import sha256_of
 from bmo.problems import sparse_coding as sc
 from bmo.problems.sparse_coding import measuring, pieces, report, trained
 from bmo.problems.sparse_coding.pictures import load
@@ -330,7 +331,7 @@ class TestExperiment:
             assert difference == pytest.approx(pair[0] - pair[1], abs=1e-9)
         assert made.value(method="ena-lista", noise="gaussian", depth=3, metric="ssim") <= 1
         file = tmp_path / "sparse-coding.page.gaussian.safetensors"
-        weights = record.load_weights(file, record.store.sha256_of(file))
+        weights = record.load_weights(file, sha256_of(file))
         y = torch.rand(3, 16)
         for method in sc.METHODS[:3]:
             again = trained.rebuild(made.settings, weights, "gaussian", method)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -51,6 +52,19 @@ def rewrite(made: dict[Path, str], root: Path = ROOT) -> list[str]:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text, "utf8")
     return [path.as_posix() for path in changed]
+
+
+def between(text: str, mark: str, made: str) -> str:
+    """Return a text with what stands between its two markers made anew.
+
+    Raises:
+        LookupError: The markers are not there.
+    """
+    place = rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)"
+    new, count = re.subn(place, lambda m: m[1] + made + m[2], text, flags=re.DOTALL)
+    if count == 0:
+        raise LookupError(f"<!-- {mark} -->")
+    return new
 
 
 def text_files(root: Path = ROOT) -> list[Path]:

@@ -7,11 +7,10 @@ Source: the records alone. `make book` runs it, and tests compare.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-from bookfiles import ROOT, rewrite
+from bookfiles import ROOT, between, rewrite
 from methods_table import GENERATED, grid
 
 from bmo.record import Record, provenance, read
@@ -21,7 +20,6 @@ OURS, CLASSICAL, PEERS = (
     f"{name}.json"
     for name in ("deconvolution.small", "deconvolution-classical.full", "deconvolution-peers.full")
 )
-PLACE = re.compile(r"(<!-- deconvolution -->\n).*?(<!-- /deconvolution -->)", re.DOTALL)
 IMAGES, PERCENTS = ("butterfly", "leaves", "starfish"), (1.0, 3.0)
 CELLS = tuple((image, percent) for percent in PERCENTS for image in IMAGES)
 COLUMNS = [f"{image} {percent:g} %" for image, percent in CELLS]
@@ -236,7 +234,7 @@ def _means(values: list[float]) -> list[str]:
 
 def written(text: str, root: Path = ROOT) -> str:
     """Return the README with its table made anew."""
-    return PLACE.sub(lambda m: m.group(1) + short(root) + m.group(2), text)
+    return between(text, "deconvolution", short(root))
 
 
 def write(root: Path = ROOT) -> list[str]:

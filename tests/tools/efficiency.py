@@ -25,9 +25,9 @@ FAMILIES = {
     "networks, one map": ["ena-lista-tied", "ena-lista-cp-tied", "ena-deq"],
     "networks, 16 layers": LAYERS,
     r"certified, $\mu=0$": ["gkm", "gkm-ladmm", "gkm-admm"],
-    "BMO": ["bmo", "bmo-ladmm", "bmo-admm"],
-    "BMO, thin products": ["bmo", "bmo-ladmm"],
-    "BMO, pilot": ["bmo-pilot-admm"],
+    "BMO": ["bmo", "bmo-ladmm", "bmo-fb-net", "bmo-admm"],
+    "BMO, thin products": ["bmo", "bmo-ladmm", "bmo-fb-net"],
+    "BMO, pilot": ["bmo-deep-pilot-ladmm", "bmo-pilot-admm"],
 }
 
 

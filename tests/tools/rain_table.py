@@ -8,11 +8,10 @@ rows that say so.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-from bookfiles import ROOT, rewrite
+from bookfiles import ROOT, between, rewrite
 from methods_table import GENERATED, grid
 
 from bmo.baselines.deraining.report import MIX
@@ -20,7 +19,6 @@ from bmo.record import Record, provenance, read
 
 FOLDER = Path("notebooks/recorded")
 OURS, PEERS = "deraining.small.json", "deraining-peers.full.json"
-PLACE = re.compile(r"(<!-- deraining -->\n).*?(<!-- /deraining -->)", re.DOTALL)
 SETS = ("rain100l", "rain100h")
 CELLS = tuple((dataset, channel) for channel in ("Y", "RGB") for dataset in SETS)
 HEAD = ["Rain100L, Y", "Rain100H, Y", "Rain100L, RGB", "Rain100H, RGB"]
@@ -177,7 +175,7 @@ def short(root: Path = ROOT) -> str:
 
 def written(text: str, root: Path = ROOT) -> str:
     """Return the README with its table made anew."""
-    return PLACE.sub(lambda m: m.group(1) + short(root) + m.group(2), text)
+    return between(text, "deraining", short(root))
 
 
 def write(root: Path = ROOT) -> list[str]:

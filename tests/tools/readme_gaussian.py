@@ -7,15 +7,13 @@ Source: the record of the large instance. A test compares the two.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from bookfiles import ROOT
+from bookfiles import ROOT, between
 
 from bmo.record import Record, provenance, read
 
 RECORD = Path("notebooks/recorded/sparse-coding-gaussian.full.json")
-PLACE = re.compile(r"(<!-- gaussian -->\n).*?(<!-- /gaussian -->)", re.DOTALL)
 COMMAND = "python -m bmo train sparse-coding-gaussian --profile full --noise 30db"
 DEPTHS = (16, 64, 1000)
 #: Method, the rule by which the numbers of a classical one were chosen, and its words.
@@ -27,9 +25,11 @@ METHODS = (
     ("ena-lista-cp-tied", None, "LISTA-CP, tied (ENA)"),
     ("ena-alista", None, "ALISTA, 16 different layers (ENA)"),
     ("bmo", None, "BMO, forward–backward step"),
+    ("bmo-fb-net", None, "BMO, forward–backward step after a certified network"),
     ("bmo-ladmm", None, "BMO, linearised ADMM step"),
+    ("bmo-deep-pilot-ladmm", None, "the same after a pilot run, trained at 32"),
     ("bmo-admm", None, "BMO, ADMM step"),
-    ("gkm-pilot-admm", None, "the same step, μ = 0, after a pilot run"),
+    ("gkm-pilot-admm", None, "the same, μ = 0, after a pilot run"),
 )
 WORDS = {"by construction": "yes", "checked": "for these numbers", "none": "no"}
 
@@ -59,7 +59,7 @@ def table(record: Record) -> str:
 
 def written(text: str, record: Record) -> str:
     """Return the README with its table made anew."""
-    return PLACE.sub(lambda m: m.group(1) + table(record) + m.group(2), text)
+    return between(text, "gaussian", table(record))
 
 
 if __name__ == "__main__":

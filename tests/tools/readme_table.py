@@ -7,15 +7,13 @@ A test compares the two, so the README cannot promise other numbers than the rec
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from bookfiles import ROOT
+from bookfiles import ROOT, between
 
 from bmo.record import Record, provenance, read
 
 RECORD = Path("notebooks/recorded/sparse-coding.full.json")
-PLACE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 COMMAND = "python -m bmo train sparse-coding --profile full"
 METHODS = {
     "unh-ista": "ISTA, λ and step chosen by validation (UNH)",
@@ -78,7 +76,7 @@ def table(record: Record) -> str:
 
 def written(text: str, record: Record) -> str:
     """Return the README with its table made anew."""
-    return PLACE.sub(lambda m: m.group(1) + table(record) + m.group(2), text)
+    return between(text, "results", table(record))
 
 
 if __name__ == "__main__":

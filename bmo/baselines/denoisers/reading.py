@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bmo.data import locate
+from bmo.data.packages import package
 from bmo.errors import DataError
 
 Pair = tuple[Tensor, Tensor]
@@ -48,12 +48,7 @@ def hdf5(path: Path) -> Iterator[Any]:
     Raises:
         DataError: The package h5py is not installed, or the file is not HDF5.
     """
-    try:
-        h5py = importlib.import_module("h5py")
-    except ImportError as problem:
-        raise DataError(
-            "the package h5py, to read an HDF5 file", "no such package", "pip install h5py", "h5py"
-        ) from problem
+    h5py = package("h5py", "the package h5py, to read an HDF5 file", "pip install h5py")
     try:
         store = h5py.File(path, "r")
     except OSError as problem:

@@ -6,7 +6,6 @@ operator of :math:`\theta\|Wu\|_1`, so it is firmly nonexpansive. So is a mean o
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 
 import torch
@@ -21,10 +20,12 @@ from bmo.baselines.restoration.base import (
     solve,
 )
 from bmo.baselines.restoration.wiener import Wiener
+from bmo.data.packages import package
 from bmo.errors import DataError, DomainError, ShapeError
 from bmo.metric import Identity, Metric
 from bmo.operators import Operator
-from bmo.prox import soft, threshold_parameter
+from bmo.prox import soft
+from bmo.prox.base import threshold_parameter
 
 
 def low_pass(name: str) -> list[float]:
@@ -43,15 +44,10 @@ def low_pass(name: str) -> list[float]:
     """
     if name == "haar":
         return [0.5**0.5, 0.5**0.5]
+    remedy = "pip install 'bmo-book[wavelets]', or take 'haar'"
+    pywt = package("pywt", "the package PyWavelets, for this wavelet", remedy, name)
     try:
-        wavelet = importlib.import_module("pywt").Wavelet(name)
-    except ImportError as problem:
-        raise DataError(
-            "the package PyWavelets, for this wavelet",
-            "no such package",
-            "pip install 'bmo-book[wavelets]', or take 'haar'",
-            name,
-        ) from problem
+        wavelet = pywt.Wavelet(name)
     except ValueError as problem:
         raise DataError("a wavelet of PyWavelets", name, "such as 'sym4'", name) from problem
     if not wavelet.orthogonal:

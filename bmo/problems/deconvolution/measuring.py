@@ -123,16 +123,6 @@ def scores(
     }
 
 
-def drop(values: Sequence[float]) -> float:
-    """How far the last PSNR lies below the best one, in dB.
-
-    Example:
-        >>> drop([20.0, 31.5, 31.0])
-        0.5
-    """
-    return max(values) - values[-1]
-
-
 @torch.no_grad()
 def cost(model: Deblurrer, given: Sequence[Tensor], steps: int = 20) -> dict[str, float]:
     """Seconds of processor time of the start and of one step, for one image (b, symbol, sigma)."""

@@ -19,13 +19,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bmo.errors import RecordError
 from bmo.gkm import GKM
 from bmo.inner import Inner
 from bmo.metric import Identity, Metric
 from bmo.operators import FourierDataStep, FourierWeight, Operator
 from bmo.parameters import Positive
 from bmo.problems.deconvolution.settings import Settings
+from bmo.problems.learned import Learned
 from bmo.schedules import schedule
 
 #: Where the last level, relative to the noise, and the ratio of the weights start.
@@ -57,7 +57,7 @@ class Step(Operator):
         return data(denoiser(u))
 
 
-class Deblurrer(nn.Module):
+class Deblurrer(Learned):
     r"""A learned method: :meth:`loss` trains it; :meth:`begin` and :meth:`map` run it.
 
     Args:
@@ -76,8 +76,8 @@ class Deblurrer(nn.Module):
     """
 
     def __init__(self, name: str, denoiser: Operator, settings: Settings, mu: float = 0.0) -> None:
-        super().__init__()
-        self.name, self.denoiser, self.settings, self.mu = name, denoiser, settings, mu
+        super().__init__(name)
+        self.denoiser, self.settings, self.mu = denoiser, settings, mu
         self.iterations, self.back = settings.iterations, settings.back
         self.wiener, self.first = Positive(100.0), Positive(0.15)
         self.last, self.ratio = Positive(LAST), Positive(RATIO)
@@ -92,26 +92,6 @@ class Deblurrer(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.data.b.device
-
-    def learned(self) -> dict[str, Tensor]:
-        """The parameters by name: what :meth:`take` restores."""
-        return {name: p.detach() for name, p in self.named_parameters()}
-
-    def take(self, learned: dict[str, Tensor]) -> None:
-        """Set every parameter.
-
-        Raises:
-            RecordError: One is missing, or has another shape.
-        """
-        own = dict(self.named_parameters())
-        wrong = sorted(k for k in own if k not in learned or learned[k].shape != own[k].shape)
-        if wrong:
-            raise RecordError(
-                f"weights of {self.name}", f"none that fit {wrong[0]}", "train it again", wrong
-            )
-        with torch.no_grad():
-            for name, p in own.items():
-                p.copy_(learned[name])
 
     def set_numbers(self, first: float, last: float, ratio: float) -> None:
         """Other levels and another weight, the loop's included; what is learned stays learned."""

@@ -6,11 +6,10 @@ for each noise level) was chosen on training images with random kernels, see :cl
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -25,6 +24,7 @@ from bmo.metric import Identity
 from bmo.problems.deconvolution.blur import symbol_of
 from bmo.problems.deconvolution.kernels import levin
 from bmo.problems.deconvolution.protocol import level, observe, score, similarity
+from bmo.problems.profiles import Profiled, of_profile
 from bmo.problems.shelf import Part, Shelf
 
 METHODS = ("pnp-ffdnet-dpir", "pnp-ffdnet-ircnn", "pnp-ircnn-gray-dpir", "pnp-ffdnet-stationary")
@@ -38,7 +38,7 @@ ENDLESS = 1e30
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Profiled):
     r"""What is measured.
 
     Attributes:
@@ -64,7 +64,6 @@ class Settings:
         power: Steps of the power iteration for the norm of the derivative.
     """
 
-    profile: str
     methods: tuple[str, ...] = METHODS
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     images: tuple[str, ...] = IMAGES
@@ -85,11 +84,6 @@ class Settings:
     depths: tuple[int, ...] = (1, 2, 4, 8, 10, 16, 32, 64, 128, 256, 512, 1000)
     power: int = 20
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON, for a record."""
-        found: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return found
-
 
 FULL = Settings("full")
 PAGE = replace(
@@ -107,10 +101,7 @@ def settings_of(profile: str) -> Settings:
         >>> settings_of("full").seeds
         (0, 1, 2, 3, 4)
     """
-    found = {"page": PAGE, "full": FULL}.get(profile)
-    if found is None:
-        raise DomainError("profile page or full", repr(profile), "choose one", profile)
-    return found
+    return of_profile(profile, PAGE, FULL)
 
 
 @cache

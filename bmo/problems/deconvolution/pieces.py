@@ -7,19 +7,19 @@ alone; a training that runs out of time leaves a checkpoint, and the next call g
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bmo.problems.deconvolution.measuring import cost, drop, mean_psnr, scores
+from bmo.problems.deconvolution.measuring import cost, mean_psnr, scores
 from bmo.problems.deconvolution.methods import Deblurrer
 from bmo.problems.deconvolution.pictures import test_kernels
 from bmo.problems.deconvolution.referred import ReferredDeblurrer
 from bmo.problems.deconvolution.remembered import Remembered
-from bmo.problems.deconvolution.settings import CORRECTED, REFERRED
+from bmo.problems.deconvolution.settings import CORRECTED, REFERRED, Settings
 from bmo.problems.deconvolution.training import Training
 from bmo.problems.shelf import Part
+from bmo.problems.tested import Tested, drop
 
 #: What a denoiser depends on, and what deblurring depends on beside it; the rest is testing.
 _DENOISING = ("profile", "features", "blocks", "widths", "map_widths", "free_widths", "side",
@@ -35,7 +35,7 @@ _AROUND = ("profile", "held_out", "referring", "alpha", "s", "batch", "warmup", 
 _TESTING = ("kernel", "test_percents", "noise_seeds", "crop", "cases", "depths", "resolution")
 
 
-class Pieces(Training):
+class Pieces(Training, Tested[Settings]):
     """The parts, computed when first asked for and kept on the shelf."""
 
     def relevant(self, name: str, known: dict[str, Any]) -> dict[str, Any]:
@@ -62,16 +62,6 @@ class Pieces(Training):
                 found = {k: v for k, v in found.items() if not k.startswith("deep_")}
             found["mu"] = known.get("mu") if method.startswith("bmo") else 0
         return found
-
-    def result(self, noise: str, method: str, seed: int) -> Part:
-        """One trained method, measured on the tables and on the convergence cases."""
-        name = f"tables.{method}.seed{seed}"
-        part = self.kept(name)
-        if part is None:
-            (model, about), started = self.trained(method, seed), time.monotonic()
-            own = {k: v for k, v in about.items() if k not in ("settings", "seconds")}
-            part = self.keep(name, started, lambda: {**own, **self.tables(model)})
-        return part
 
     def tables(self, model: Deblurrer) -> Part:
         """PSNR, SSIM and residual on the test images, and on held-out ones."""
@@ -108,26 +98,17 @@ class Pieces(Training):
         finally:
             model.restorer = asked
 
-    def converged(self, method: str, seed: int) -> Part:
-        """PSNR and residual on every convergence case, on crops of the test images."""
-        name = f"cases.{method}.seed{seed}"
-        part = self.kept(name)
-        if part is None:
-            (model, _), started = self.trained(method, seed), time.monotonic()
-            with self.remembering(model):
-                part = self.keep(name, started, lambda: {"cases": self.cases(model)})
-        return part
-
     def cases(self, model: Deblurrer) -> list[dict[str, Any]]:
-        """One entry for each case."""
+        """PSNR and residual on crops of the test images: one entry for each case."""
         s, every, found = self.settings, test_kernels(self.settings), []
         for image, kernel, percent in s.cases:
             clean = self.pictures.test[image]
             top, left = ((length - s.crop) // 2 for length in clean.shape[1:])
             part = clean[:, top : top + s.crop, left : left + s.crop].contiguous()
-            run = scores(
-                model, part, every[kernel], percent, s.noise_seeds[:1], s.depths, s.resolution
-            )
+            with self.remembering(model):
+                run = scores(
+                    model, part, every[kernel], percent, s.noise_seeds[:1], s.depths, s.resolution
+                )
             one = {key: run[key][0] for key in ("psnr", "residual")}
             case = {"image": image, "kernel": kernel, "percent": percent}
             found.append({**case, **one, "diverged": run["diverged"], "drop": drop(one["psnr"])})

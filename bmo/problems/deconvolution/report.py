@@ -9,27 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bmo import data, parallel
+from bmo import data
 from bmo.problems.asked import command
-from bmo.problems.deconvolution.measuring import drop
 from bmo.problems.deconvolution.pieces import Pieces
 from bmo.problems.deconvolution.settings import CERTIFIED, settings_of
-from bmo.record import Record, load_weights, provenance_now, row, save_weights, write
+from bmo.problems.reporting import Parts, collect, publish, save_each
+from bmo.problems.tested import drop
+from bmo.record import Record, provenance_now, row
 
 EXPERIMENT = "deconvolution"
 _METRICS = {"psnr": "psnr", "ssim": "ssim", "residual": "relative_residual"}
-
-Parts = dict[str, tuple[dict[str, Any], dict[str, Any]]]
-
-
-def collect(pieces: Pieces) -> Parts:
-    """Every part of the run, computed if it is not there yet: method → (tables, cases)."""
-    s = pieces.settings
-    return {
-        method: (pieces.result("gaussian", method, seed), pieces.converged(method, seed))
-        for method in s.methods
-        for seed in s.seeds[:1]
-    }
 
 
 def certificate(method: str) -> str:
@@ -107,7 +96,7 @@ def save(pieces: Pieces, folder: Path) -> Path:
     Returns:
         Path of the record.
     """
-    s, parts = pieces.settings, collect(pieces)
+    s, parts = pieces.settings, collect(pieces, "gaussian")
     record = Record(
         **{**provenance_now(), "command": command(EXPERIMENT, s, settings_of)},
         experiment=EXPERIMENT,
@@ -126,19 +115,4 @@ def save(pieces: Pieces, folder: Path) -> Path:
         rows=rows_of(pieces, parts),
         curves=curves_of(pieces, parts),
     )
-    if parallel.main_process():
-        save_all_weights(pieces, parts, folder)
-        write(record, folder)
-    parallel.from_first(b"")  # the files are there when any process returns
-    return folder / f"{record.name}.json"
-
-
-def save_all_weights(pieces: Pieces, parts: Parts, folder: Path) -> None:
-    """The methods of the first seed, each in a file of its own."""
-    s = pieces.settings
-    for method, (found, _) in parts.items():
-        own = pieces.folder / f"trained.{method}.seed{s.seeds[0]}.safetensors"
-        save_weights(
-            load_weights(own, found["weights"]),
-            folder / f"{EXPERIMENT}.{s.profile}.{method}.safetensors",
-        )
+    return publish(record, folder, lambda: save_each(pieces, parts, EXPERIMENT, folder))

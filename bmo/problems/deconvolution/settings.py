@@ -5,12 +5,10 @@ Book: chapter 11. The settings never follow the hardware.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from bmo.errors import DomainError
 from bmo.problems.deconvolution.budgets import Budget, Correcting, Referring
+from bmo.problems.profiles import Profiled, of_profile
 
 NOISES = ("gaussian",)
 #: Joint (mu > 0), its mu = 0, end to end without constraint, and denoising alone.
@@ -36,7 +34,7 @@ CASES = tuple(
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Profiled):
     r"""What is run, and how.
 
     Attributes:
@@ -85,7 +83,6 @@ class Settings:
     An example: :func:`bmo.problems.deconvolution.settings_of`.
     """
 
-    profile: str
     noises: tuple[str, ...] = NOISES
     methods: tuple[str, ...] = METHODS
     seeds: tuple[int, ...] = (0,)
@@ -144,11 +141,6 @@ class Settings:
     def seeds_of(self, method: str, noise: str = "") -> tuple[int, ...]:
         """The seeds of a method: all of them, whatever the noise."""
         return self.seeds
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON, for a record."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
 
 
 #: For one GPU, in pieces of a few minutes.
@@ -218,7 +210,4 @@ def settings_of(profile: str) -> Settings:
         >>> settings_of("full").rounds
         8
     """
-    found = {"page": PAGE, "small": SMALL, "full": FULL}.get(profile)
-    if found is None:
-        raise DomainError("profile page, small or full", repr(profile), "choose one", profile)
-    return found
+    return of_profile(profile, PAGE, SMALL, FULL)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from bmo import train
 from bmo.problems.deconvolution import restored
@@ -25,9 +25,12 @@ from bmo.problems.deconvolution.methods import Deblurrer
 from bmo.problems.deconvolution.pictures import Pictures, load
 from bmo.problems.deconvolution.referred import ReferredDeblurrer
 from bmo.problems.deconvolution.settings import Settings
+from bmo.problems.learned import adam
 from bmo.problems.shelf import Part, Shelf
 from bmo.record import load_weights, save_weights
 
+#: How the names of raw numbers end.
+NUMBERS = ("raw", "exponent")
 #: Seed of the first file of restored crops: those to be corrected, and those to be referred to.
 RESTORED = {"restored": 2**41, "referred": 2**42}
 
@@ -72,7 +75,7 @@ class Training(Shelf[Settings]):
             plan,
             folder,
             self.resume,
-            optimizer(model, rate, numbers),
+            adam(model, rate, numbers, NUMBERS),
             progress=self.progress,
             label=f"{what} {model.name} seed {seed}",
             deadline=self.deadline,
@@ -203,14 +206,3 @@ class Training(Shelf[Settings]):
                 best = {"psnr": score, **numbers}
         model.set_numbers(**{k: v for k, v in best.items() if k != "psnr"})
         return best
-
-
-def optimizer(model: nn.Module, rate: float, number_rate: float) -> torch.optim.Adam:
-    """Adam with one rate for networks and another for raw numbers, which have the size of one."""
-    numbers: list[nn.Parameter] = []
-    weights: list[nn.Parameter] = []
-    for name, p in model.named_parameters():
-        if p.requires_grad:
-            (numbers if name.endswith(("raw", "exponent")) else weights).append(p)
-    groups = [{"params": weights, "lr": rate}, {"params": numbers, "lr": number_rate}]
-    return torch.optim.Adam(groups)

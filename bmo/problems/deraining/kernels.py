@@ -5,7 +5,6 @@ Book: chapter 12.
 
 from __future__ import annotations
 
-import importlib
 import math
 
 import numpy as np
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor
 
 from bmo.data import locate
-from bmo.errors import DataError, DomainError
+from bmo.data.packages import package
+from bmo.errors import DomainError
 
 
 def line_kernel(side: int, angle: float, length: float, width: float = 0.6) -> Tensor:
@@ -87,14 +87,6 @@ def published_kernels() -> Tensor:
     An example: :func:`bmo.data.locate`.
     """
     path = locate("rcdnet/init_kernel.mat")
-    try:
-        matlab = importlib.import_module("scipy.io")
-    except ImportError as problem:
-        raise DataError(
-            "the package scipy, to read a MATLAB file",
-            "no such package",
-            "pip install scipy",
-            "scipy",
-        ) from problem
+    matlab = package("scipy.io", "the package scipy, to read a MATLAB file", "pip install scipy")
     colours = np.asarray(matlab.loadmat(path)["C9"], dtype=np.float64)
     return torch.from_numpy(colours.mean(0))

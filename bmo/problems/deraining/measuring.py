@@ -17,6 +17,7 @@ from torch import Tensor
 from bmo.baselines.deraining.measuring import score
 from bmo.measure import psnr, to_uint8, y_channel
 from bmo.problems.deraining.methods import RainRemover
+from bmo.problems.tested import drop
 
 #: Pixels have size one: beyond this a method has left every sensible range, and is held.
 DIVERGED = 1e3
@@ -101,16 +102,6 @@ def converge(
         results.append({"psnr": values, "residual": residual, "drop": drop(values),
                         "diverged": seen.diverged})  # fmt: skip
     return results
-
-
-def drop(values: Sequence[float]) -> float:
-    """How far the last PSNR lies below the best one, in dB.
-
-    Example:
-        >>> drop([20.0, 31.5, 31.0])
-        0.5
-    """
-    return max(values) - values[-1]
 
 
 @torch.no_grad()

@@ -13,10 +13,10 @@ the reference, and what the rain kernels find in :math:`O - r`.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from bmo.errors import DomainError, RecordError
+from bmo.errors import DomainError
 from bmo.gkm import GKM
 from bmo.inner import AnchoredInner, Inner
 from bmo.problems.deraining.derainer import Derainer
@@ -25,6 +25,7 @@ from bmo.problems.deraining.guided import Guide, GuidedStep, Pull, Told
 from bmo.problems.deraining.kernels import line_kernels
 from bmo.problems.deraining.layers import rain_adjoint, rain_layer
 from bmo.problems.deraining.settings import METHODS, Settings
+from bmo.problems.learned import Learned
 from bmo.schedules import schedule
 
 #: The largest angle of the kernels at the start, in degrees from the vertical.
@@ -33,7 +34,7 @@ SPREAD = 40.0
 LEAST = (0.5 / 255) ** 2
 
 
-class RainRemover(nn.Module):
+class RainRemover(Learned):
     r"""A learned method: :meth:`loss` trains it; :meth:`open` and :meth:`restore` run it.
 
     Args:
@@ -54,8 +55,8 @@ class RainRemover(nn.Module):
         mu: float = 0.0,
         anchored: bool = False,
     ) -> None:
-        super().__init__()
-        self.name, self.settings, self.mu, self.anchored = name, settings, mu, anchored
+        super().__init__(name)
+        self.settings, self.mu, self.anchored = settings, mu, anchored
         s = settings
         self.guide = Guide(s.maps, s.features, s.widths, s.blocks, s.bfloat16)
         kernels = line_kernels(s.maps, s.kernel_side, SPREAD).float()
@@ -67,26 +68,6 @@ class RainRemover(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.step.C.device
-
-    def learned(self) -> dict[str, Tensor]:
-        """The parameters by name: what :meth:`take` restores."""
-        return {name: p.detach() for name, p in self.named_parameters()}
-
-    def take(self, learned: dict[str, Tensor]) -> None:
-        """Set every parameter.
-
-        Raises:
-            RecordError: One is missing, or has another shape.
-        """
-        own = dict(self.named_parameters())
-        wrong = sorted(k for k in own if k not in learned or learned[k].shape != own[k].shape)
-        if wrong:
-            raise RecordError(
-                f"weights of {self.name}", f"none that fit {wrong[0]}", "train it again", wrong
-            )
-        with torch.no_grad():
-            for name, p in own.items():
-                p.copy_(learned[name])
 
     def begin(self, rainy: Tensor, told: Told) -> Tensor:
         r""":math:`u^0`: the reference, and the streaks that the kernels find in O - r."""

@@ -14,9 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import torch as safetensors
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from bmo import train
 from bmo.errors import TrainingError
@@ -26,7 +25,9 @@ from bmo.problems.deraining.draws import Pairs, Weather, held_out, make_layers
 from bmo.problems.deraining.measuring import converge, cost, measure_pair, worth
 from bmo.problems.deraining.methods import RainRemover, build
 from bmo.problems.deraining.settings import Settings
-from bmo.problems.shelf import Part, Shelf
+from bmo.problems.learned import adam
+from bmo.problems.shelf import Part
+from bmo.problems.tested import Tested
 from bmo.record import load_weights, save_weights
 
 #: What each kind of part depends on, beside what the kinds before it do.
@@ -42,11 +43,13 @@ _KEYS = {
     "guide": {*_LAYERS, *_GUIDE},
     "trained": {*_LAYERS, *_GUIDE, *_TRAINED},
 }
+#: How the names of raw numbers end.
+NUMBERS = ("raw", "numbers")
 #: Seeds of the batches of the two trainings differ by this.
 APART = 1
 
 
-class Pieces(Shelf[Settings]):
+class Pieces(Tested[Settings]):
     """The parts, computed when first asked for and kept on the shelf."""
 
     def relevant(self, name: str, known: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +102,7 @@ class Pieces(Shelf[Settings]):
             plan,
             folder,
             self.resume,
-            optimizer(model, rate, rate if alone else s.number_rate),
+            adam(model, rate, rate if alone else s.number_rate, NUMBERS),
             progress=self.progress,
             label=f"{'guide' if alone else model.name} seed {seed}",
             deadline=self.deadline,
@@ -157,16 +160,6 @@ class Pieces(Shelf[Settings]):
         model.take(load_weights(path, part["weights"]))
         return model, part
 
-    def result(self, noise: str, method: str, seed: int) -> Part:
-        """One trained method, measured on the test pairs."""
-        name = f"tables.{method}.seed{seed}"
-        part = self.kept(name)
-        if part is None:
-            (model, about), started = self.trained(method, seed), time.monotonic()
-            own = {k: v for k, v in about.items() if k not in ("settings", "seconds")}
-            part = self.keep(name, started, lambda: {**own, **self.tables(model)})
-        return part
-
     def tables(self, model: RainRemover) -> Part:
         """Every test pair at the depths of the tables: set → number → metric → values."""
         s = self.settings
@@ -178,17 +171,8 @@ class Pieces(Shelf[Settings]):
         means = [sum(values) / len(every) for values in zip(*every, strict=True)]
         return {"sets": sets, "psnr": means, "cost": cost(model, rainy)}
 
-    def converged(self, method: str, seed: int) -> Part:
-        """PSNR and residual far past the trained depth, on crops of test images."""
-        name = f"cases.{method}.seed{seed}"
-        part = self.kept(name)
-        if part is None:
-            (model, _), started = self.trained(method, seed), time.monotonic()
-            part = self.keep(name, started, lambda: {"cases": self.cases(model)})
-        return part
-
     def cases(self, model: RainRemover) -> dict[str, dict[str, Any]]:
-        """Set → number of the pair → its run."""
+        """PSNR and residual on crops of test images: set → number of the pair → its run."""
         s = self.settings
         chosen = replace(s, pairs=s.cases)
         sets: dict[str, list[tuple[int, Tensor, Tensor]]] = {}
@@ -205,14 +189,3 @@ class Pieces(Shelf[Settings]):
             }
             for dataset, found in sets.items()
         }
-
-
-def optimizer(model: nn.Module, rate: float, number_rate: float) -> torch.optim.Adam:
-    """Adam with one rate for networks, and another for raw numbers, which have the size of one."""
-    numbers: list[nn.Parameter] = []
-    weights: list[nn.Parameter] = []
-    for name, p in model.named_parameters():
-        if p.requires_grad:
-            (numbers if name.endswith(("raw", "numbers")) else weights).append(p)
-    groups = [{"params": weights, "lr": rate}, {"params": numbers, "lr": number_rate}]
-    return torch.optim.Adam(groups)

@@ -10,11 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bmo import data, parallel
+from bmo import data
 from bmo.problems.asked import command
 from bmo.problems.deraining.pieces import Pieces
 from bmo.problems.deraining.settings import CERTIFIED, settings_of
-from bmo.record import Record, load_weights, provenance_now, row, save_weights, write
+from bmo.problems.reporting import Parts, collect, publish, save_each
+from bmo.record import Record, provenance_now, row
 
 EXPERIMENT = "deraining"
 #: What is iterated in every test, and what it is told.
@@ -29,18 +30,6 @@ _METRICS = {
     "psnr_rgb": ("psnr", "RGB"),
     "ssim_rgb": ("ssim", "RGB"),
 }
-
-Parts = dict[str, tuple[dict[str, Any], dict[str, Any]]]
-
-
-def collect(pieces: Pieces) -> Parts:
-    """Every part of the run, computed if it is not there yet: method → (tables, cases)."""
-    s = pieces.settings
-    return {
-        method: (pieces.result("rain", method, seed), pieces.converged(method, seed))
-        for method in s.methods
-        for seed in s.seeds[:1]
-    }
 
 
 def certificate(method: str) -> str:
@@ -134,7 +123,7 @@ def save(pieces: Pieces, folder: Path) -> Path:
     Returns:
         Path of the record.
     """
-    s, parts = pieces.settings, collect(pieces)
+    s, parts = pieces.settings, collect(pieces, "rain")
     shared = pieces.guide(s.seeds[0])["seconds"]  # one guide serves every method
     record = Record(
         **{**provenance_now(), "command": command(EXPERIMENT, s, settings_of)},
@@ -154,19 +143,4 @@ def save(pieces: Pieces, folder: Path) -> Path:
         rows=rows_of(pieces, parts),
         curves=curves_of(pieces, parts),
     )
-    if parallel.main_process():
-        save_all_weights(pieces, parts, folder)
-        write(record, folder)
-    parallel.from_first(b"")  # the files are there when any process returns
-    return folder / f"{record.name}.json"
-
-
-def save_all_weights(pieces: Pieces, parts: Parts, folder: Path) -> None:
-    """The methods of the first seed, each in a file of its own."""
-    s = pieces.settings
-    for method, (found, _) in parts.items():
-        own = pieces.folder / f"trained.{method}.seed{s.seeds[0]}.safetensors"
-        save_weights(
-            load_weights(own, found["weights"]),
-            folder / f"{EXPERIMENT}.{s.profile}.{method}.safetensors",
-        )
+    return publish(record, folder, lambda: save_each(pieces, parts, EXPERIMENT, folder))

@@ -5,11 +5,9 @@ Book: chapter 12. The settings never follow the hardware.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from bmo.errors import DomainError
+from bmo.problems.profiles import Profiled, of_profile
 
 #: Kinds of rain in the tables: one learned method serves both.
 NOISES = ("rain",)
@@ -21,7 +19,7 @@ Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Profiled):
     r"""What is run, and how.
 
     An example: :func:`bmo.problems.deraining.settings_of`.
@@ -71,7 +69,6 @@ class Settings:
         case_depths: Steps of T of the convergence test.
     """
 
-    profile: str
     noises: tuple[str, ...] = NOISES
     methods: tuple[str, ...] = METHODS
     seeds: tuple[int, ...] = (0,)
@@ -121,11 +118,6 @@ class Settings:
     def seeds_of(self, method: str, noise: str = "") -> tuple[int, ...]:
         """The seeds of a method: all of them, whatever the rain."""
         return self.seeds
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON, for a record."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
 
 
 #: For one GPU, in pieces of a few minutes.
@@ -186,7 +178,4 @@ def settings_of(profile: str) -> Settings:
         >>> settings_of("small").iterations
         8
     """
-    found = {"page": PAGE, "small": SMALL, "full": FULL}.get(profile)
-    if found is None:
-        raise DomainError("profile page, small or full", repr(profile), "choose one", profile)
-    return found
+    return of_profile(profile, PAGE, SMALL, FULL)

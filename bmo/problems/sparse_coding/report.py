@@ -8,11 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from bmo import data, parallel
+from bmo import data
 from bmo.problems.asked import command
+from bmo.problems.reporting import publish
 from bmo.problems.sparse_coding.pieces import Pieces
 from bmo.problems.sparse_coding.settings import LEARNED, settings_of
-from bmo.record import Record, load_weights, provenance_now, row, save_weights, write
+from bmo.record import Record, load_weights, provenance_now, row, save_weights
 
 EXPERIMENT = "sparse-coding"
 CERTIFIED = {"ena-lista": "none", "unh-ista": "checked"}
@@ -126,12 +127,12 @@ def save(pieces: Pieces, folder: Path) -> Path:
         curves=curves_of(pieces, parts),
     )
     dictionary = pieces.dictionary  # asked for by all, before one goes on alone
-    if parallel.main_process():
+
+    def save_all_weights() -> None:
         for noise in s.noises:
             _save_weights(pieces, parts, dictionary, noise, folder)
-        write(record, folder)
-    parallel.from_first(b"")  # the files are there when any process returns
-    return folder / f"{record.name}.json"
+
+    return publish(record, folder, save_all_weights)
 
 
 def _save_weights(

@@ -5,10 +5,9 @@ Book: chapter 10. The settings never follow the hardware.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
-from bmo.errors import DomainError
+from bmo.problems.profiles import Profiled, of_profile
 from bmo.problems.sparse_coding.noise import NOISES
 
 #: Names begin with the class: bmo (mu > 0), gkm (the same operator, mu = 0), ENA and UNH.
@@ -17,7 +16,7 @@ LEARNED = METHODS[:3]
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Profiled):
     r"""What is run, and how.
 
     Attributes:
@@ -55,7 +54,6 @@ class Settings:
     An example: :func:`bmo.problems.sparse_coding.settings_of`.
     """
 
-    profile: str
     size: int = 16
     atoms: int = 512
     noises: tuple[str, ...] = NOISES
@@ -88,10 +86,6 @@ class Settings:
         """The seeds of a method: one for ISTA, which is not trained, whatever the noise."""
         return self.seeds if method in LEARNED else self.seeds[:1]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON, for a record."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
 
 FULL = Settings("full")
 #: Smaller patches and fewer steps; ends within a minute on two cores.
@@ -120,7 +114,4 @@ def settings_of(profile: str) -> Settings:
         >>> settings_of("full").atoms
         512
     """
-    found = {"page": PAGE, "full": FULL}.get(profile)
-    if found is None:
-        raise DomainError("profile page or full", repr(profile), "choose one", profile)
-    return found
+    return of_profile(profile, PAGE, FULL)

@@ -30,6 +30,7 @@ from bmo.problems.sparse_coding.gaussian.methods import Contender, build
 from bmo.problems.sparse_coding.gaussian.networks import Network, network
 from bmo.problems.sparse_coding.gaussian.settings import (
     CERTIFIED,
+    DEEP,
     LEVELS,
     NETWORKS,
     PILOTED,
@@ -55,7 +56,7 @@ class Learning(Shelf[Settings]):
         method = next((p for p in parts if p in CERTIFIED or p.startswith("ena-")), "")
         if method:
             keys |= {*_TRAINING, *(_NETWORKS if method in NETWORKS else ())}
-            keys |= {"pilot"} if method in PILOTED else set()
+            keys |= {"pilot"} if method in PILOTED else {"deeper"} if method in DEEP else set()
         if parts[0] not in ("choices", "rate"):
             keys |= {"test", "shifted", "shift_levels", "shift_densities", "perturbations",
                      "depths", "resolution"}  # fmt: skip

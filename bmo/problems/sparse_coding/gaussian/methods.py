@@ -15,10 +15,11 @@ from bmo.baselines import CoupledLISTA, Repeated, TiedLISTA
 from bmo.errors import ConditionError, DomainError
 from bmo.gkm import GKM
 from bmo.inner import AnchoredInner, Inner
-from bmo.operators import Operator
+from bmo.operators import Composition, Operator
 from bmo.problems.sparse_coding.gaussian.pilot import Pilot, PilotedRun
 from bmo.problems.sparse_coding.gaussian.settings import (
     CERTIFIED,
+    DEEP,
     PILOTED,
     UNCONSTRAINED,
     Settings,
@@ -122,7 +123,9 @@ class Contender(nn.Module):
     @property
     def net(self) -> Repeated:
         """The method as it is tested: T alone from zero, sharing the parameters."""
-        read = getattr(self.operator, "code", None)
+        last: Any = self.operator
+        last = last.parts[0] if isinstance(last, Composition) else last
+        read = getattr(last, "code", None)
         return Repeated(self.map, self.size, self.name, self.products, self.iterations, read)
 
 
@@ -211,11 +214,12 @@ def build(name: str, A: Tensor, start: dict[str, Any], settings: Settings) -> Co
     D, (products, size, first) = certified_step(kind, A, b, start, s), layout(kind, m, n)
     inner = {"mu": s.mu.get(name, 0.0), "steps": upper_steps(name, s)}
     anchored = name.startswith("bmo-h")
-    alpha = s.alpha.get(kind, s.alpha["fb"])
-    if name in PILOTED:
-        pilot = Pilot(n, s.pilot).to(A.dtype)
-        return Piloted(pilot, name, D, alpha, inner, s.iterations, products, size, first)
-    return Contender(name, D, alpha, inner, s.iterations, products, size, first, anchored)
+    alpha = s.alpha.get(kind.removesuffix("-net"), s.alpha["fb"])
+    depth, stages = s.run_of(name)
+    if name in (*PILOTED, *DEEP):
+        pilot = Pilot(n, stages).to(A.dtype)
+        return Piloted(pilot, name, D, alpha, inner, depth, products, size, first)
+    return Contender(name, D, alpha, inner, depth, products, size, first, anchored)
 
 
 def upper_steps(name: str, settings: Settings) -> Schedule | float:

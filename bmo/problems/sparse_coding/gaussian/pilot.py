@@ -18,12 +18,12 @@ from bmo.baselines import Repeated
 from bmo.baselines.base import State, require_depth
 from bmo.errors import ConditionError
 from bmo.gkm import GKM
-from bmo.operators import LearnedSparseADMM, LearnedSparseLADMM
+from bmo.operators import LearnedForwardBackward, LearnedSparseADMM, LearnedSparseLADMM
 from bmo.parameters import Positive
 
 #: :math:`\epsilon` at the start: coefficients have size one.
 SMALL = 0.05
-Step = LearnedSparseADMM | LearnedSparseLADMM
+Step = LearnedForwardBackward | LearnedSparseADMM | LearnedSparseLADMM
 
 
 @dataclass(frozen=True)

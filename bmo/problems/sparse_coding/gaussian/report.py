@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from bmo import parallel
 from bmo.problems.asked import command
+from bmo.problems.reporting import publish
 from bmo.problems.sparse_coding.gaussian.draws import evaluation_sets
 from bmo.problems.sparse_coding.gaussian.pieces import MANY, Pieces
 from bmo.problems.sparse_coding.gaussian.racing import costs
@@ -25,7 +25,7 @@ from bmo.problems.sparse_coding.gaussian.settings import (
     LEARNED,
     settings_of,
 )
-from bmo.record import Record, load_weights, provenance_now, row, save_weights, write
+from bmo.record import Record, load_weights, provenance_now, row, save_weights
 
 EXPERIMENT = "sparse-coding-gaussian"
 _METRICS = {"nmse": "nmse_db", "residual": "relative_residual",
@@ -209,15 +209,15 @@ def save(pieces: Pieces, folder: Path) -> Path:
         rows=rows_of(pieces, parts),
         curves=curves_of(pieces, parts),
     )
-    if parallel.main_process():
+
+    def save_all_weights() -> None:
         for noise in s.noises:
-            save_all_weights(pieces, parts, noise, folder)
-        write(record, folder)
-    parallel.from_first(b"")  # the files are there when any process returns
-    return folder / f"{record.name}.json"
+            save_weights_of(pieces, parts, noise, folder)
+
+    return publish(record, folder, save_all_weights)
 
 
-def save_all_weights(pieces: Pieces, parts: Parts, noise: str, folder: Path) -> None:
+def save_weights_of(pieces: Pieces, parts: Parts, noise: str, folder: Path) -> None:
     """The learned methods of the first seed in one file for each noise level."""
     s = pieces.settings
     weights: dict[str, Tensor] = {}

@@ -5,10 +5,9 @@ Book: chapter 10. The settings never follow the hardware.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
-from bmo.errors import DomainError
+from bmo.problems.profiles import Profiled, of_profile
 
 #: Signal-to-noise ratio in dB of each noise level; ``None``: no noise.
 LEVELS: dict[str, float | None] = {"30db": 30.0, "noiseless": None}
@@ -18,15 +17,20 @@ NOISES = tuple(LEVELS)
 CLASSICAL = ("unh-ista", "unh-fista", "unh-ladmm", "unh-pdhg", "unh-admm")
 #: Unconstrained layers, the same at every depth.
 UNCONSTRAINED = ("ena-lista-tied", "ena-lista-cp-tied")
-#: Certified: a forward-backward step, linearised ADMM, and ADMM with its dense solve.
-#: Then a network, alone or before or after the forward-backward step. Last, those whose penalty
-#: is weighed by what a pilot run finds.
-NETTED = ("bmo-net", "bmo-fb-net", "bmo-net-fb")
-PILOTED = tuple(f"{name}-pilot{step}" for step in ("-ladmm", "-admm") for name in ("gkm", "bmo"))
+#: Certified: a forward-backward step, linearised ADMM, and ADMM with its dense solve. Then a
+#: network: alone, or before or after such a step. Then those whose penalty is weighed by what a
+#: pilot run finds. Last, ADMM with so small a mu that its loop is hardly told the code.
+NETTED = ("bmo-net", "bmo-fb-net", "bmo-net-fb", "bmo-ladmm-net")
+PILOTED = tuple(f"{n}-pilot{step}" for step in ("", "-ladmm", "-admm") for n in ("gkm", "bmo"))
+#: The same with linearised ADMM, trained at a larger K.
+DEEP = ("gkm-deep-pilot-ladmm", "bmo-deep-pilot-ladmm")
+LIGHT = "bmo-light-admm"
 CERTIFIED = (
     *(f"{name}{step}" for step in ("", "-ladmm", "-admm") for name in ("gkm", "bmo", "bmo-h")),
     *NETTED,
     *PILOTED,
+    *DEEP,
+    LIGHT,
 )
 #: Unconstrained, with as many different layers as steps.
 LAYERWISE = (
@@ -42,17 +46,21 @@ NETWORKS = (*LAYERWISE, "ena-deq")
 LEARNED = UNCONSTRAINED + NETWORKS + CERTIFIED
 METHODS = CLASSICAL + LEARNED
 #: What runs without noise, too.
-MAIN = ("unh-ista", "unh-fista", "unh-admm", "bmo-admm")
+MAIN = ("unh-ista", "unh-fista", "unh-admm", "ena-lista-tied", "ena-lista-cp-tied", "bmo",
+        "bmo-ladmm", "gkm-admm", "bmo-admm", LIGHT, "gkm-pilot-admm")  # fmt: skip
+#: One seed: what stands beside.
+ONCE = (*NETWORKS, *NETTED, LIGHT, "ena-lista-cp-tied", *PILOTED[:4], *DEEP)
 _MU = {"bmo": 0.3, "bmo-h": 0.1, "bmo-ladmm": 0.02, "bmo-h-ladmm": 0.02, "bmo-admm": 0.03,
-       "bmo-h-admm": 0.03, "bmo-pilot-ladmm": 0.02, "bmo-pilot-admm": 0.03,
-       **dict.fromkeys(NETTED, 0.3)}  # fmt: skip
+       "bmo-h-admm": 0.03, "bmo-pilot": 0.3, "bmo-pilot-ladmm": 0.02, "bmo-pilot-admm": 0.03,
+       **dict.fromkeys(NETTED, 0.3), "bmo-ladmm-net": 0.02, DEEP[1]: 0.002,
+       LIGHT: 0.001}  # fmt: skip
 _SCALE = {"bmo": 1.0, "bmo-h": 0.2, "bmo-ladmm": 1.0, "bmo-h-ladmm": 0.2, "bmo-admm": 1.0,
-          "bmo-h-admm": 0.2, "bmo-pilot-ladmm": 1.0, "bmo-pilot-admm": 1.0,
-          **dict.fromkeys(NETTED, 1.0)}  # fmt: skip
+          "bmo-h-admm": 0.2, "bmo-pilot": 1.0, "bmo-pilot-ladmm": 1.0, "bmo-pilot-admm": 1.0,
+          **dict.fromkeys((*NETTED, LIGHT, DEEP[1]), 1.0)}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Profiled):
     r"""What is run, and how.
 
     Attributes:
@@ -68,6 +76,7 @@ class Settings:
         alpha: Relaxation of the certified maps, for each kind of step.
         proximal: q relative to beta at the start of the two-block maps.
         pilot: Steps before each change of the weights of the penalty.
+        deeper: K of hyper-training of the deep methods, and their pilot.
         mu: Weight of the upper step, for each certified method with one.
         s: Scale of :math:`s_k = s/(k+1)^p`, for the same methods.
         p: Its exponent (BMO-H: a constant step s).
@@ -104,7 +113,6 @@ class Settings:
     An example: :func:`bmo.problems.sparse_coding.gaussian.settings_of`.
     """
 
-    profile: str
     rows: int = 250
     atoms: int = 500
     density: float = 0.1
@@ -118,6 +126,7 @@ class Settings:
     )
     proximal: float = 0.01
     pilot: tuple[int, ...] = (8, 4)
+    deeper: tuple[int, tuple[int, ...]] = (32, (16, 8))
     mu: dict[str, float] = field(default_factory=lambda: dict(_MU))
     s: dict[str, float] = field(default_factory=lambda: dict(_SCALE))
     p: float = 1.0
@@ -159,20 +168,21 @@ class Settings:
         """The seeds of a method: one for those that stand beside, and for what is chosen.
 
         At the first of several noise levels all methods run, at the others the main ones alone,
-        with one seed.
+        with one seed. A light upper step is an answer to a question of the others.
         """
+        if method == LIGHT and noise == self.noises[0] and len(self.noises) > 1:
+            return ()
         if noise in self.noises[1:]:
             return self.seeds[:1] if method in self.main else ()
-        again = method in LEARNED and method not in (*NETWORKS, *NETTED, "ena-lista-cp-tied")
-        return self.seeds if again else self.seeds[:1]
+        return self.seeds if method in LEARNED and method not in ONCE else self.seeds[:1]
+
+    def run_of(self, method: str) -> tuple[int, tuple[int, ...]]:
+        """K of hyper-training of a method, and the stages of its pilot (if it has one)."""
+        return self.deeper if method in DEEP else (self.iterations, self.pilot)
 
     def methods_of(self, noise: str) -> list[str]:
         """The methods that run at a noise level."""
         return [method for method in self.methods if self.seeds_of(method, noise)]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON, for a record."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
 FULL = Settings("full")
@@ -190,6 +200,8 @@ PAGE = Settings(
         "gkm",
         "bmo",
         *NETTED,
+        "bmo-ladmm",
+        "bmo-deep-pilot-ladmm",
         "bmo-admm",
         "gkm-pilot-admm",
         "bmo-pilot-admm",
@@ -220,7 +232,4 @@ def settings_of(profile: str) -> Settings:
         >>> settings_of("full").atoms
         500
     """
-    found = {"page": PAGE, "full": FULL}.get(profile)
-    if found is None:
-        raise DomainError("profile page or full", repr(profile), "choose one", profile)
-    return found
+    return of_profile(profile, PAGE, FULL)
