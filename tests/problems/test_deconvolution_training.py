@@ -212,7 +212,7 @@ class TestDraws:
         drawn, apart = ({int(i.max()) for i in images} for images in (found.train, found.held_out))
         assert apart == {0, 3, 6} and drawn == set(range(10)) - apart
         assert list(found.test) == ["leaves"] and "set3c/leaves.png" in found.files
-        assert len(found.files) == 132 + 200 + 3
+        assert len(found.files) == 132 + 200 + 3 + 2  # and the kernels, and the weights of FFDNet
 
     def test_the_page_needs_the_pictures_of_scikit_image(self, monkeypatch):
         found = pictures.load(dec.PAGE)
