@@ -147,10 +147,9 @@ class ReferredDeblurrer(Deblurrer):
         The loop is trained from b, far from where it starts when it is tested: so a map that
         moves little is of no use, and what it learns is a fixed point.
         """
-        clean, observed, symbol, sigma, restored = batch
-        upper = Distance(clean)
-        u = self.reach(observed, self.map(restored, observed, symbol, sigma), upper)
-        return (upper.roots(u) / upper.roots(restored)).mean()
+        upper, r = Distance(batch[0]), self.begin(*batch[1:])
+        u = self.reach(batch[1], self.map(r, *batch[1:4]), upper)
+        return (upper.roots(u) / upper.roots(r)).mean()
 
     def denoise(self, level: Tensor, guide: Tensor) -> Operator:
         """D_net around the guide."""
