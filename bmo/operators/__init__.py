@@ -2,6 +2,7 @@
 
 from bmo.operators.admm import LinearisedADMM, ProximalADMM
 from bmo.operators.base import Lambda, Operator, Preparing
+from bmo.operators.colour_step import FourierColourStep
 from bmo.operators.combine import Combination, Composition, Stack
 from bmo.operators.data_step import FourierDataStep, FourierGradientStep, FourierStart
 from bmo.operators.equilibrium import MonotoneEquilibrium
@@ -42,6 +43,7 @@ __all__ = [
     "CondatVu",
     "Conjugate",
     "DouglasRachford",
+    "FourierColourStep",
     "FourierDataStep",
     "FourierDouglasRachford",
     "FourierGradientStep",

@@ -93,8 +93,16 @@ class FourierStep(Preparing):
         require_observation(self.b, self.symbol, self.sigma)
         power = self.symbol.real.square() + self.symbol.imag.square()
         r, p = self._reciprocal(power)
-        right = r * self.symbol.conj() * torch.fft.rfft2(self.b)
-        return 1 - r * power, torch.fft.irfft2(right, s=self.shape), p
+        right = r * self.symbol.conj() * torch.fft.rfft2(self._into(self.b))
+        return 1 - r * power, self._out(torch.fft.irfft2(right, s=self.shape)), p
+
+    def _into(self, u: Tensor) -> Tensor:
+        """The channels in which the weight is diagonal: those of the image."""
+        return u
+
+    def _out(self, u: Tensor) -> Tensor:
+        """The inverse of :meth:`_into`."""
+        return u
 
     @property
     def metric(self) -> Metric:
@@ -122,7 +130,9 @@ class FourierStep(Preparing):
             raise ShapeError(
                 f"images of {self.shape}", f"shape {tuple(u.shape)}", "bind their own b", u
             )
-        return torch.fft.irfft2(torch.fft.rfft2(u) * g, s=self.shape) + offset
+        return (
+            self._out(torch.fft.irfft2(torch.fft.rfft2(self._into(u)) * g, s=self.shape)) + offset
+        )
 
 
 class FourierDataStep(FourierStep):

@@ -80,7 +80,7 @@ def deblur(
     Args:
         observed: :math:`b`, shape (C, H, W), C = 1 or 3; about on [0, 1], not cut.
         kernel: :math:`k`, shape (h, w): odd sides, entries >= 0 that sum to 1.
-        noise: :math:`\sigma` in percent of the range, > 0. The training saw 1/2 to 5 percent.
+        noise: :math:`\sigma` in percent of the range, > 0. The training saw 0.5 to 4 percent.
         method: Out of those of the record ``deconvolution.<profile>``.
         profile: Whose record.
         depths: Numbers of steps to look at.

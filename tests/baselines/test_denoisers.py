@@ -12,6 +12,7 @@ from scipy.ndimage import correlate
 from bmo.baselines.denoisers import (
     DPIR,
     IRCNN,
+    Averaged,
     Denoiser,
     FFDNet,
     IRCNNGray,
@@ -317,6 +318,35 @@ def test_the_denoiser_sees_all_eight_symmetries():
     assert {
         tuple(net.seen.shape[-2:]) for _ in Scheduled(net, IRCNN).iterates(B, SYMBOL, 0.01)
     } == {(4, 6)}
+
+
+class Leaning(Denoiser):
+    """A denoiser that is not the same for a turned image: it looks to the right."""
+
+    name = "leaning"
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def estimate(self, u, sigma):
+        return (1 - sigma) * u + sigma * u.roll(1, -1)
+
+
+def test_the_mean_of_runs_whose_turns_begin_elsewhere():
+    runs = [Scheduled(Leaning(), DPIR, shift).restore(B, SYMBOL, 0.02) for shift in range(8)]
+    assert len({tuple(run.flatten().tolist()) for run in runs}) == 8
+    assert torch.equal(runs[0], Scheduled(Leaning(), DPIR).restore(B, SYMBOL, 0.02))
+    for orders in (1, 2, 4, 8):
+        found = Averaged(Leaning(), DPIR, orders).restore(B, SYMBOL, 0.02)
+        wanted = sum(runs[:: 8 // orders]) / orders
+        assert float((found - wanted).abs().max()) < 1e-14
+
+
+@pytest.mark.parametrize("schedule, orders", [(DPIR, 3), (DPIR, 16), (DPIR, 0), (IRCNN, 8)])
+def test_orders_that_do_not_divide_the_eight_turns_are_refused(schedule, orders):
+    with pytest.raises(DomainError, match="orders of a schedule with turns"):
+        Averaged(Scaling(), schedule, orders)
 
 
 def test_the_stationary_scheme_reaches_the_fixed_point_of_its_map():

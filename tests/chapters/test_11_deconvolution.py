@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 import bmo
+from bmo.certify import averaged, nonexpansive
 from bmo.metric import HalfSpectral, Identity, Metric
 from bmo.networks import CertifiedConv
 from bmo.operators import (
+    FourierColourStep,
     FourierDataStep,
     FourierDouglasRachford,
     FourierGradientStep,
@@ -106,6 +108,44 @@ def test_the_data_step() -> None:
     assert D.factor < 1
     even = Blur(torch.tensor([[0.25, 0.5, 0.25]]), (8, 8))  # a zero at the highest frequency
     assert FourierDataStep(even.symbol, torch.rand(1, 8, 8), 0.1).factor == 1.0
+
+
+def test_brightness_and_colour() -> None:
+    torch.manual_seed(3)
+    weights = [FourierWeight(start, knots=4) for start in (0.05, 2.0)]
+    with torch.no_grad():
+        for p in weights:
+            p.raw.add_(torch.randn_like(p.raw))
+    b = torch.rand(3, *SIDES)
+    D = FourierColourStep(blur().symbol, b, *weights)
+    mixed = torch.tensor([[1.0, 1, 1], [1, -1, 0], [1, 1, -2]])
+    mixed = mixed / mixed.norm(dim=1, keepdim=True)
+    u = torch.rand(3, *SIDES)
+    parts = [
+        FourierDataStep(blur().symbol, bright[None], p)(w[None])[0]
+        for bright, w, p in zip(
+            torch.einsum("ij,jhw->ihw", mixed, b),
+            torch.einsum("ij,jhw->ihw", mixed, u),
+            (weights[0], weights[1], weights[1]),
+            strict=True,
+        )
+    ]
+    assert torch.allclose(D(u), torch.einsum("ji,jhw->ihw", mixed, torch.stack(parts)), atol=1e-12)
+    power = blur().symbol.abs().square()
+    spectra = [p(SIDES, b).detach() for p in weights]
+    factors = [p / (p + power) for p in spectra]
+    assert D.factor == pytest.approx(max(float(f.max()) for f in factors), rel=1e-12)
+    assert D.averaged == pytest.approx(max(float(1 - f.min()) / 2 for f in factors), rel=1e-12)
+    assert D.averaged < 0.5
+    search = {"shape": (3, *SIDES), "trials": 12, "ascent": 40}
+    assert averaged(D.prepared(), D.averaged, Identity(3), **search).holds
+    assert not averaged(D.prepared(), 0.97 * D.averaged, Identity(3), **search).holds
+    skew = torch.tensor([[1.0, 0.9, 0], [0, 1, 0], [0, 0, 1]])  # a mixture that is no isometry
+    loose = Lambda(
+        lambda w: torch.einsum("ij,...jhw->...ihw", torch.linalg.inv(skew),
+                               D(torch.einsum("ij,...jhw->...ihw", skew, w))), Identity(3)
+    )  # fmt: skip
+    assert not nonexpansive(loose, shape=(3, *SIDES), trials=12, ascent=40).holds
 
 
 def test_the_condition_is_exact() -> None:

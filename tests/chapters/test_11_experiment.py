@@ -45,14 +45,15 @@ def test_the_tables_follow_the_records(tmp_path: Path) -> None:
         shutil.copy(ROOT / deconv_table.FOLDER / name, tmp_path / deconv_table.FOLDER / name)
     (tmp_path / "book/_generated").mkdir(parents=True)
     shutil.copy(ROOT / "README.md", tmp_path / "README.md")
-    assert len(deconv_table.write(tmp_path)) == 4 and deconv_table.write(tmp_path) == []
+    assert len(deconv_table.write(tmp_path)) == 5 and deconv_table.write(tmp_path) == []
     rows = [dict(row) for row in SMALL.rows]
     for row in rows:
         if row["method"] == "bmo" and row["metric"] in ("psnr", "psnr_drop"):
             row["value"] = 12.25
     write(dataclasses.replace(SMALL, rows=rows), tmp_path / deconv_table.FOLDER)
-    own = [p.as_posix() for p in deconv_table.tables() if p.name != "deconv-better.txt"]
-    assert deconv_table.write(tmp_path) == [*own, "README.md"]  # the other knows no `bmo`
+    others = ("deconv-better.txt", "deconv-around.txt")  # these know no `bmo`
+    own = [p.as_posix() for p in deconv_table.tables() if p.name not in others]
+    assert deconv_table.write(tmp_path) == [*own, "README.md"]
 
 
 def test_the_published_rows_are_those_of_the_report() -> None:
@@ -107,6 +108,27 @@ def test_with_a_public_reference() -> None:
     assert abs(float((found - start).mean())) < 0.05  # the loop changes little
 
 
+def test_a_loop_that_is_trained_around_a_public_reference() -> None:
+    ffdnet, r = six(PEERS, "pnp-ffdnet-dpir"), six(SMALL, "bmo-ffdnet", depth=0)
+    assert bool((r > ffdnet).all()) and 0.02 < float((r - ffdnet).mean()) < 0.1
+    assert torch.equal(r, six(SMALL, "gkm-ffdnet", depth=0))
+    poster = torch.tensor([PEERS.value(source="published", method="bmo", image=image,
+                                       sigma_percent=percent)
+                           for image, percent in deconv_table.CELLS])  # fmt: skip
+    stationary = six(PEERS, "pnp-ffdnet-stationary", depth=60)
+    leaves = torch.tensor([image == "leaves" for image, _ in deconv_table.CELLS])
+    for method in deconv_table.AROUND:
+        found = six(SMALL, method, depth=1000)
+        assert torch.equal(found > ffdnet, ~leaves) and torch.equal(found > r, ~leaves)
+        assert float((found - ffdnet).min()) > -0.025 and float((found - ffdnet).mean()) > 0.04
+        assert bool((poster > found).all()) and float((poster - found).mean()) > 1
+        assert bool((found > stationary).all())
+        gain = found - r
+        assert -0.03 < float(gain[:3].mean()) < 0 < 0.03 < float(gain[3:].mean()) < 0.04
+    apart = six(SMALL, "bmo-ffdnet", depth=1000) - six(SMALL, "gkm-ffdnet", depth=1000)
+    assert abs(float(apart.mean())) < 0.01
+
+
 def test_what_is_lost_against_the_best_depth() -> None:
     def losing(method: str) -> list[str]:
         rows = SMALL.select(method=method, metric="psnr_drop", depth=1000)
@@ -116,6 +138,8 @@ def test_what_is_lost_against_the_best_depth() -> None:
     assert len(losing("bmo")) == 2 and all(case.endswith("/0.5") for case in losing("bmo"))
     assert len(losing("bmo-long")) > 2 and len(losing("corrected")) == 2
     assert all(case.endswith("/5") for case in losing("corrected"))
+    assert len(losing("bmo-ffdnet")) == 10 and len(losing("gkm-ffdnet")) == 8
+    assert sum(case.endswith(("/0.5", "/1")) for case in losing("bmo-ffdnet")) == 9
     assert max(SMALL.value(method=m, metric="psnr_drop", case="worst of all")
                for m in ("bmo", "bmo-long")) < 0.4  # fmt: skip
 

@@ -20,7 +20,8 @@ from bmo.problems.deconvolution import (
     training,
 )
 from bmo.problems.deconvolution import restored as crops
-from bmo.problems.deconvolution.settings import CORRECTED, Budget, Correcting
+from bmo.problems.deconvolution.budgets import Budget, Correcting
+from bmo.problems.deconvolution.settings import CORRECTED
 from bmo.problems.deconvolution.trained import trained
 from bmo.train import OutOfTime
 

@@ -43,7 +43,11 @@ NAMES = {
     "bmo-free": "free network, `bmo-free`",
     "bmo-long": "trained longer, `bmo-long`",
     "corrected": "FFDNet corrected, `corrected`",
+    "gkm-ffdnet": "around FFDNet, μ = 0, `gkm-ffdnet`",
+    "bmo-ffdnet": "around FFDNet, μ > 0, `bmo-ffdnet`",
 }
+#: The methods that start at the mean of several runs of FFDNet.
+AROUND = ("gkm-ffdnet", "bmo-ffdnet")
 
 
 def records(root: Path = ROOT) -> tuple[Record, Record, Record]:
@@ -78,6 +82,16 @@ def line(record: Record, method: str, **where: Any) -> list[str]:
     return [NAMES[method], "measured", certified, *means, f"{spread:.2f}"]
 
 
+def reference(record: Record) -> list[list[str]]:
+    """Return the line of the image that the loops around FFDNet start from, if there are any."""
+    found = [m for m in AROUND if m in record.settings["methods"]]
+    if not found:
+        return []
+    runs = record.settings["referring"]["orders"]
+    shown = line(record, found[-1], depth=0)
+    return [[f"FFDNet, DPIR's schedule, mean of {runs} orders", shown[1], "no", *shown[3:]]]
+
+
 def published(peers: Record) -> list[list[str]]:
     """Return the lines of the poster."""
     names = list(dict.fromkeys(r["method"] for r in peers.select(source="published")))
@@ -97,6 +111,7 @@ def main_table(ours: Record, classical: Record, peers: Record) -> str:
     for other in (classical, peers):
         measured = {r["method"] for r in other.rows if r["source"] == "measured"}
         lines += [line(other, method) for method in NAMES if method in measured]
+    lines += reference(ours)
     methods = [m for m in NAMES if m in ours.settings["methods"]]
     lines += [line(ours, method, depth=LAST) for method in methods]
     where = "\n\n".join(provenance(source) for source in sources)
@@ -136,6 +151,21 @@ def better(ours: Record, peers: Record, method: str = "corrected") -> str:
         "$u^0$, corrected by $C$": cells(ours, method, depth=0),
         "$u^{1000}$, the certified loop": cells(ours, method, depth=LAST),
     }
+    return _means_of(way)
+
+
+def around(ours: Record, peers: Record) -> str:
+    """Return the way from FFDNet to the loops that are trained around it."""
+    runs = ours.settings["referring"]["orders"]
+    way = {
+        "$z$, FFDNet in DPIR's schedule": cells(peers, "pnp-ffdnet-dpir"),
+        f"$r$, the mean of {runs} orders": cells(ours, AROUND[-1], depth=0),
+        **{f"$u^{{1000}}$, `{m}`": cells(ours, m, depth=LAST) for m in AROUND},
+    }
+    return _means_of(way)
+
+
+def _means_of(way: dict[str, list[dict[str, Any]]]) -> str:
     lines = []
     for name, found in way.items():
         values = [float(row["value"]) for row in found]
@@ -166,6 +196,7 @@ def tables(root: Path = ROOT) -> dict[Path, str]:
         GENERATED / "deconv-table.txt": main_table(ours, classical, peers),
         GENERATED / "deconv-joint.txt": joint(ours),
         GENERATED / "deconv-better.txt": better(ours, peers),
+        GENERATED / "deconv-around.txt": around(ours, peers),
         GENERATED / "deconv-cases.txt": convergence(ours),
     }
 
@@ -173,19 +204,28 @@ def tables(root: Path = ROOT) -> dict[Path, str]:
 def short(root: Path = ROOT) -> str:
     """Return the README's table: the mean over the three images, for each noise level."""
     ours, classical, peers = records(root)
-    lines = []
+    shown = []
     for source, methods in (
         (classical, ("unh-tv", "ena-fdn")),
         (peers, ("pnp-ffdnet-dpir",)),
-        (ours, ("ena", "gkm", "bmo", "bmo-free", "bmo-long", "corrected")),
+        (ours, ("ena", "gkm", "bmo", "bmo-free", "bmo-long", "corrected", *AROUND)),
     ):
+        if source is ours:
+            shown += [[*found[:3], *_mean_of(ours, AROUND[-1], depth=0)]
+                      for found in reference(ours)]  # fmt: skip
         for method in (m for m in methods if source is not ours or m in ours.settings["methods"]):
             where = {"depth": LAST} if source is ours else {}
-            lines.append(line(source, method, **where))
-    lines += [found for found in published(peers) if found[0] in ("DPIR", "BMO")]
-    shown = [[*found[:3], *_means([float(v) for v in found[3:9]])] for found in lines]
+            found = line(source, method, **where)
+            shown.append([*found[:3], *_mean_of(source, method, **where)])
+    for found in published(peers):
+        if found[0] in ("DPIR", "BMO"):
+            shown.append([*found[:3], *_means([float(v) for v in found[3:9]])])
     head = ["method", "source", "certificate", "1 % noise", "3 % noise"]
     return f"{grid(head, shown)}\n{provenance(ours)}\n"
+
+
+def _mean_of(record: Record, method: str, **where: Any) -> list[str]:
+    return _means([float(row["value"]) for row in cells(record, method, **where)])
 
 
 def _means(values: list[float]) -> list[str]:

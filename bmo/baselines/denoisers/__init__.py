@@ -13,12 +13,20 @@ noise level. None has a certificate.
 from bmo.baselines.denoisers.base import Denoiser
 from bmo.baselines.denoisers.ffdnet import FFDNet
 from bmo.baselines.denoisers.ircnn import IRCNNGray
-from bmo.baselines.denoisers.schedules import DPIR, IRCNN, Schedule, Scheduled, stationary
+from bmo.baselines.denoisers.schedules import (
+    DPIR,
+    IRCNN,
+    Averaged,
+    Schedule,
+    Scheduled,
+    stationary,
+)
 from bmo.baselines.denoisers.simple import SimpleCNN
 
 __all__ = [
     "DPIR",
     "IRCNN",
+    "Averaged",
     "Denoiser",
     "FFDNet",
     "IRCNNGray",

@@ -9,7 +9,8 @@ from bmo.networks import CertifiedPotential, UNet
 from bmo.problems.deconvolution.centred import CentredPotential
 from bmo.problems.deconvolution.corrected import CorrectedDeblurrer
 from bmo.problems.deconvolution.methods import Deblurrer
-from bmo.problems.deconvolution.settings import CORRECTED, METHODS, Settings
+from bmo.problems.deconvolution.referred import ReferredDeblurrer
+from bmo.problems.deconvolution.settings import CORRECTED, METHODS, REFERRED, Settings
 
 
 def build(name: str, settings: Settings, seed: int = 0) -> Deblurrer:
@@ -42,6 +43,8 @@ def _fresh(name: str, s: Settings, mu: float) -> Deblurrer:
         return Deblurrer(name, UNet(3, s.free_widths), s, mu)
     if name == "bmo-blind":
         return Deblurrer(name, CertifiedPotential(3, s.features, s.blocks), s, mu)
+    if name in REFERRED:
+        return ReferredDeblurrer(name, s, mu)
     net = CentredPotential(s.features, s.blocks, s.widths, s.map_widths, name != "ena")
     kind = CorrectedDeblurrer if name in CORRECTED else Deblurrer
     return kind(name, net, s, mu)

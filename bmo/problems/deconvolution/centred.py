@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from bmo.networks import CertifiedPotential, UBody, circular_bound
 from bmo.networks.maps import to_pieces
-from bmo.networks.potential import Layer
+from bmo.networks.potential import START, Layer
 
 
 class CentredPotential(CertifiedPotential):
@@ -33,9 +33,11 @@ class CentredPotential(CertifiedPotential):
     Args:
         features: Filters of each block, at least 12.
         blocks: Number of blocks.
-        widths: Widths of R.
-        map_widths: Widths of the network of the maps.
+        widths: Widths of R; none: R = 0, and r is the guide itself.
+        map_widths: Widths of the network of the maps; none: t, m and c are numbers that move with
+            the noise level.
         certified: ``False``: filters are not divided by their norm, and nothing is claimed.
+        parts: As of :class:`~bmo.networks.CertifiedPotential`; without ``"bias"`` c = 0.
 
     Example:
         >>> D = CentredPotential(features=12, blocks=1, widths=(4,), map_widths=(4,))
@@ -51,15 +53,19 @@ class CentredPotential(CertifiedPotential):
         widths: Sequence[int] = (32, 48, 64),
         map_widths: Sequence[int] = (16, 24),
         certified: bool = True,
+        parts: Sequence[str] = tuple(START),
     ) -> None:
-        super().__init__(3, features, blocks, guide=3, guide_widths=map_widths)
+        guide = 3 if map_widths else 0  # what the maps read; r is the bound guide in any case
+        super().__init__(3, features, blocks, guide=guide, guide_widths=map_widths, parts=parts)
         self.certified = "by construction" if certified else "none"
         pieces = 3 * self.stride**2
-        self.reference = UBody(3 + 1, 3, widths)
+        self.reference = UBody(3 + 1, 3, widths) if widths else None
         with torch.no_grad():
-            self.reference.tail.weight.mul_(0.1)
+            if self.reference is not None:
+                self.reference.tail.weight.mul_(0.1)
             for part, value in {"threshold": 3.0, "mask": 0.0}.items():
-                self.maps.value[:, self.parts.index(part)] = value
+                if part in self.parts:
+                    self.maps.value[:, self.parts.index(part)] = value
             if self.maps.network is not None:
                 for free in self.maps.network.tail.parameters():  # constant maps at first
                     free.zero_()
@@ -78,6 +84,8 @@ class CentredPotential(CertifiedPotential):
 
     def centre(self, guide: Tensor) -> Tensor:
         """The image r at the bound noise level, shape of the guide (B, 3, H, W)."""
+        if self.reference is None:
+            return guide
         level = self.sigma.to(guide).reshape(-1, 1, 1, 1).expand(len(guide), 1, *guide.shape[2:])
         found: Tensor = guide - self.reference(torch.cat([guide, level], 1))
         return found

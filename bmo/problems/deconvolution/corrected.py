@@ -102,8 +102,9 @@ class CorrectedDeblurrer(Deblurrer):
         super().quicken()
         weight = FourierWeight(self.settings.correcting.weight, knots=KNOTS, per_sigma=True)
         self.data.weight.load_state_dict(weight.state_dict())
-        for free in self.centred[0].reference.tail.parameters():
-            free.zero_()
+        free = self.centred[0].reference
+        for p in () if free is None else free.tail.parameters():
+            p.zero_()
 
     def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
         """The mean root error of the start: C learns, the loop does not."""

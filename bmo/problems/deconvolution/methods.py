@@ -78,7 +78,7 @@ class Deblurrer(Learned):
     def __init__(self, name: str, denoiser: Operator, settings: Settings, mu: float = 0.0) -> None:
         super().__init__(name)
         self.denoiser, self.settings, self.mu = denoiser, settings, mu
-        self.iterations = settings.iterations
+        self.iterations, self.back = settings.iterations, settings.back
         self.wiener, self.first = Positive(100.0), Positive(0.15)
         self.last, self.ratio = Positive(LAST), Positive(RATIO)
         self.loop = nn.Parameter(torch.ones(()), requires_grad=False)
@@ -123,6 +123,10 @@ class Deblurrer(Learned):
         count = max(1, self.settings.rounds)
         return [high * (last / high) ** (j / count) for j in range(count + 1)]
 
+    def rest(self, sigma: Tensor) -> Tensor:
+        """The level of :math:`D_{net}` in the loop."""
+        return self.loop * self.levels(sigma)[-1]
+
     def begin(self, observed: Tensor, symbol: Tensor, sigma: Tensor) -> Tensor:
         r""":math:`u^0`: the Wiener image after the rounds; it knows the observation alone."""
         solve = data_steps(observed, symbol)
@@ -135,7 +139,7 @@ class Deblurrer(Learned):
     def map(self, u: Tensor, observed: Tensor, symbol: Tensor, sigma: Tensor) -> GKM:
         """T for these observations, guided by u: the start, which no step changes."""
         data = self.data.bind(b=observed, symbol=symbol, sigma=sigma)
-        D = Step(data, self.denoise(self.loop * self.levels(sigma)[-1], u))
+        D = Step(data, self.denoise(self.rest(sigma), u))
         certified = D.certified != "none"
         return GKM(D, self.settings.alpha if certified else 1.0, check=certified)
 
@@ -146,16 +150,19 @@ class Deblurrer(Learned):
         All steps but the last few are taken without gradient. A batch is a
         :class:`~bmo.problems.deconvolution.draws.Pairs`, or one with restorations.
         """
-        u = start = self.begin(*batch[1:])
-        inner = Inner(self.map(u, *batch[1:4]), self.mu, schedule(self.settings.s))
-        upper = Distance(batch[0])
+        start, upper = self.begin(*batch[1:]), Distance(batch[0])
+        u = self.reach(start, self.map(start, *batch[1:4]), upper)
+        return upper.root(u) + 0.5 * upper.root(start)
+
+    def reach(self, start: Tensor, T: GKM, upper: Distance) -> Tensor:
+        r""":math:`u^K` by Algorithm 1; the gradient goes through the last steps alone."""
+        inner, u = Inner(T, self.mu, schedule(self.settings.s)), start
         sizes = inner.sizes(self.iterations)
-        ahead = len(sizes) - self.settings.back
+        ahead = len(sizes) - self.back
         if ahead > 0:
             with torch.no_grad():
                 u = inner.advance(u.detach(), u, upper, sizes[:ahead])
-        u = inner.advance(u, start, upper, sizes[max(ahead, 0) :], max(ahead, 0))
-        return upper.root(u) + 0.5 * upper.root(start)
+        return inner.advance(u, start, upper, sizes[max(ahead, 0) :], max(ahead, 0))
 
     def denoising_loss(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """The mean root error of denoising, relative to the root of the noise level."""
@@ -205,6 +212,10 @@ class Distance:
         r""":math:`\nabla\ell(u) = u - x`."""
         return u - self.clean
 
+    def roots(self, u: Tensor) -> Tensor:
+        r""":math:`\sqrt{2\ell/n}` of each image."""
+        return (2 * self(u) / self.clean[0].numel() + 1e-10).sqrt()
+
     def root(self, u: Tensor) -> Tensor:
-        r"""The mean over images of :math:`\sqrt{2\ell/n}`."""
-        return (2 * self(u) / self.clean[0].numel() + 1e-10).sqrt().mean()
+        """The mean of :meth:`roots`."""
+        return self.roots(u).mean()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bmo import data
+from bmo.baselines.denoisers.ffdnet import FILES
 from bmo.data.packages import skimage_pictures
 from bmo.data.packing import TRAINING_SETS, halved, training_images
 from bmo.data.reading import decode
@@ -20,7 +21,7 @@ from bmo.data.registry import picture_hashes
 from bmo.files import check
 from bmo.measure import to_uint8
 from bmo.problems.deconvolution.kernels import SIDES, levin, motion_kernel
-from bmo.problems.deconvolution.settings import Settings
+from bmo.problems.deconvolution.settings import CORRECTED, REFERRED, Settings
 
 #: Colour pictures of scikit-image's wheel: to learn from, to choose by, and to test on.
 TRAIN, HELD_OUT, TEST = ("astronaut.png", "coffee.png"), ("chelsea.png",), ("rocket.jpg",)
@@ -70,12 +71,14 @@ def _real(settings: Settings) -> Pictures:
     packed = training_images()
     chosen = list(packed)[:: max(1, len(packed) // settings.held_out)][: settings.held_out]
     test = {name.split("/")[1].split(".")[0]: image for name, image in data.images("set3c")}
-    files = [*(f for group in TRAINING_SETS for f in data.files(group)), *data.files("set3c")]
+    read = (*TRAINING_SETS, "set3c", "levin09")
+    files = [f for group in read for f in data.files(group)]
+    public = {*CORRECTED, *REFERRED} & {*settings.methods}
     return Pictures(
         [image for name, image in packed.items() if name not in chosen],
         [packed[name] for name in chosen],
         test,
-        files,
+        [*files, *[FILES[3]] * bool(public)],  # the weights of FFDNet, where one asks it
     )
 
 

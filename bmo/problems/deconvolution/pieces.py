@@ -7,12 +7,16 @@ alone; a training that runs out of time leaves a checkpoint, and the next call g
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from bmo.problems.deconvolution.measuring import cost, mean_psnr, scores
 from bmo.problems.deconvolution.methods import Deblurrer
 from bmo.problems.deconvolution.pictures import test_kernels
-from bmo.problems.deconvolution.settings import CORRECTED, Settings
+from bmo.problems.deconvolution.referred import ReferredDeblurrer
+from bmo.problems.deconvolution.remembered import Remembered
+from bmo.problems.deconvolution.settings import CORRECTED, REFERRED, Settings
 from bmo.problems.deconvolution.training import Training
 from bmo.problems.shelf import Part
 from bmo.problems.tested import Tested, drop
@@ -25,6 +29,9 @@ _TRAINING = ("rounds", "iterations", "deep_iterations", "back", "alpha", "s", "b
              "rate", "deep_rate", "number_rate")  # fmt: skip
 #: What a file of restored crops depends on, beside its number.
 _RESTORING = ("profile", "held_out", "percents", "correcting")
+#: The same of crops with a reference, and of a loop that is trained around one.
+_REFERRING = ("profile", "held_out", "referring")
+_AROUND = ("profile", "held_out", "referring", "alpha", "s", "batch", "warmup", "clip")
 _TESTING = ("kernel", "test_percents", "noise_seeds", "crop", "cases", "depths", "resolution")
 
 
@@ -38,11 +45,16 @@ class Pieces(Training, Tested[Settings]):
             found = {key: value for key, value in known.items() if key in _RESTORING}
             of = found.get("correcting") or {}
             return {**found, "correcting": {key: of.get(key) for key in ("count", "side")}}
+        if kind == "referred":
+            found = {key: value for key, value in known.items() if key in _REFERRING}
+            of, own = found.get("referring") or {}, ("orders", "count", "side", "percents")
+            return {**found, "referring": {key: of.get(key) for key in own}}
+        method = rest.rsplit(".seed", 1)[0]
         keys = {*_DENOISING} if kind == "denoiser" else {*_DENOISING, *_TRAINING}
+        keys = {*_AROUND} if method in REFERRED else keys
         keys |= {*_TESTING} if kind in ("tables", "cases") else set()
         found = {key: value for key, value in known.items() if key in keys}
         if kind != "denoiser":
-            method = rest.rsplit(".seed", 1)[0]
             found["budget"] = budget = known.get("budgets", {}).get(method) or {}
             if method in CORRECTED:
                 found["correcting"] = known.get("correcting")
@@ -55,13 +67,14 @@ class Pieces(Training, Tested[Settings]):
         """PSNR, SSIM and residual on the test images, and on held-out ones."""
         s = self.settings
         kernel = test_kernels(s)[s.kernel]
-        cells = {
-            f"{image}/{percent:g}": scores(
-                model, clean, kernel, percent, s.noise_seeds, s.depths, s.resolution
-            )
-            for image, clean in self.pictures.test.items()
-            for percent in s.test_percents
-        }
+        with self.remembering(model):
+            cells = {
+                f"{image}/{percent:g}": scores(
+                    model, clean, kernel, percent, s.noise_seeds, s.depths, s.resolution
+                )
+                for image, clean in self.pictures.test.items()
+                for percent in s.test_percents
+            }
         clean, *given = self.to_device(*self.held_out)
         means = [[_mean(cell["psnr"], d) for cell in cells.values()] for d in range(len(s.depths))]
         return {
@@ -71,6 +84,20 @@ class Pieces(Training, Tested[Settings]):
             "cost": cost(model, given),
         }
 
+    @contextmanager
+    def remembering(self, model: Deblurrer) -> Iterator[None]:
+        """Methods with one restorer share its answers on the test pictures."""
+        if not isinstance(model, ReferredDeblurrer):
+            yield
+            return
+        asked = model.restorer
+        name = f"asked.{self.settings.referring.orders}"
+        model.restorer = Remembered(asked, self.folder / name, self.resume)
+        try:
+            yield
+        finally:
+            model.restorer = asked
+
     def cases(self, model: Deblurrer) -> list[dict[str, Any]]:
         """PSNR and residual on crops of the test images: one entry for each case."""
         s, every, found = self.settings, test_kernels(self.settings), []
@@ -78,9 +105,10 @@ class Pieces(Training, Tested[Settings]):
             clean = self.pictures.test[image]
             top, left = ((length - s.crop) // 2 for length in clean.shape[1:])
             part = clean[:, top : top + s.crop, left : left + s.crop].contiguous()
-            run = scores(
-                model, part, every[kernel], percent, s.noise_seeds[:1], s.depths, s.resolution
-            )
+            with self.remembering(model):
+                run = scores(
+                    model, part, every[kernel], percent, s.noise_seeds[:1], s.depths, s.resolution
+                )
             one = {key: run[key][0] for key in ("psnr", "residual")}
             case = {"image": image, "kernel": kernel, "percent": percent}
             found.append({**case, **one, "diverged": run["diverged"], "drop": drop(one["psnr"])})

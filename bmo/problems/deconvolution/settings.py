@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from bmo.problems.deconvolution.budgets import Budget, Correcting, Referring
 from bmo.problems.profiles import Profiled, of_profile
 
 NOISES = ("gaussian",)
@@ -14,10 +15,12 @@ NOISES = ("gaussian",)
 COMPARED = ("bmo", "gkm", "ena", "pnp")
 #: What begins at a restoration by a public denoiser.
 CORRECTED = ("corrected",)
-#: The comparison at one small budget, the long run, its ablation, a free network, and that.
-METHODS = (*COMPARED, "bmo-long", "bmo-blind", "bmo-free", *CORRECTED)
+#: What begins there too, and whose loop is trained for it: with mu > 0, and with mu = 0.
+REFERRED = ("bmo-ffdnet", "gkm-ffdnet")
+#: The comparison at one small budget, the long run, its ablation, a free network, and those.
+METHODS = (*COMPARED, "bmo-long", "bmo-blind", "bmo-free", *CORRECTED, *REFERRED)
 #: Methods whose T is nonexpansive for every value of the parameters.
-CERTIFIED = ("bmo", "gkm", "pnp", "bmo-long", "bmo-blind", *CORRECTED)
+CERTIFIED = ("bmo", "gkm", "pnp", "bmo-long", "bmo-blind", *CORRECTED, *REFERRED)
 #: (image, kernel, noise in percent) of the convergence test: every kernel three times, every image
 #: eight times, every noise level six times.
 CASES = tuple(
@@ -28,41 +31,6 @@ CASES = tuple(
     )
     for n in range(24)
 )
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long a method is trained.
-
-    Attributes:
-        denoising: Steps of Adam on denoising alone.
-        steps: Steps of Adam on deblurring, through K steps of Algorithm 1; of ``corrected``, on
-            its start alone.
-        deep: Steps of Adam after those, through many more steps of it: near the fixed point.
-    """
-
-    denoising: int
-    steps: int
-    deep: int = 0
-
-
-@dataclass(frozen=True)
-class Correcting:
-    """How the restoration of a public denoiser is corrected.
-
-    Attributes:
-        widths: Widths of the free network that corrects it.
-        parts: Files of training crops with their restorations, made once.
-        count: Crops in each.
-        side: Their side in pixels.
-        weight: Of the data step in the loop.
-    """
-
-    widths: tuple[int, ...] = (64, 96, 128)
-    parts: int = 200
-    count: int = 64
-    side: int = 96
-    weight: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +52,8 @@ class Settings(Profiled):
         deep_iterations: K of the last part of hyper-training, of the methods that have one.
         back: The last steps of the loop that the gradient goes through.
         alpha: Relaxation of T.
-        correcting: Of the method that begins at a restoration by others.
+        correcting: Of the method that corrects a restoration by others.
+        referring: Of the methods whose loop is trained around one.
         mu: Weight of the upper step, of the methods with one.
         s: Scale of :math:`s_k = s/(k+1)`.
         side: Side of a training patch in pixels.
@@ -127,6 +96,7 @@ class Settings(Profiled):
     deep_iterations: int = 64
     back: int = 6
     correcting: Correcting = Correcting()
+    referring: Referring = Referring()
     alpha: float = 0.9
     mu: float = 0.05
     s: float = 1.0
@@ -143,6 +113,7 @@ class Settings(Profiled):
             "bmo-blind": Budget(60_000, 20_000),
             "bmo-free": Budget(300_000, 100_000),
             **dict.fromkeys(CORRECTED, Budget(60_000, 100_000)),
+            **dict.fromkeys(REFERRED, Budget(0, 4_000)),
         }
     )
     denoising_rate: float = 2e-3
@@ -187,6 +158,7 @@ SMALL = Settings(
     deep_iterations=32,
     back=4,
     correcting=Correcting((32, 48, 64), parts=12),
+    referring=Referring(parts=2),
     side=64,
     denoising_batch=8,
     batch=4,
@@ -197,6 +169,7 @@ SMALL = Settings(
         "bmo-blind": Budget(900, 300),
         "bmo-free": Budget(900, 300),
         **dict.fromkeys(CORRECTED, Budget(900, 1200)),
+        **dict.fromkeys(REFERRED, Budget(0, 400)),
     },
     warmup=30,
     table_depths=(0, 8, 16, 1000),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bmo import record
+from bmo.problems.deconvolution.budgets import Correcting, Referring
 from bmo.problems.deconvolution.building import build
 from bmo.problems.deconvolution.methods import Deblurrer
-from bmo.problems.deconvolution.settings import Correcting, settings_of
+from bmo.problems.deconvolution.settings import settings_of
 from bmo.problems.learned import recorded, tuples
 
 #: The settings that a trained method was built with.
@@ -28,8 +29,9 @@ def trained(profile: str, method: str) -> Deblurrer:
     name = f"deconvolution.{profile}"
     known = recorded(name, method)
     kept = {key: value for key, value in known.items() if key in BUILT}
-    if "correcting" in known:
-        kept["correcting"] = Correcting(**tuples(known["correcting"]))
+    for key, kind in {"correcting": Correcting, "referring": Referring}.items():
+        if key in known:
+            kept[key] = kind(**tuples(known[key]))
     model = build(method, replace(settings_of(profile), **kept))
     model.take(record.find_weights(f"{name}.{method}"))
     return model

@@ -16,12 +16,14 @@ from torch import Generator, Tensor
 
 from bmo import train
 from bmo.problems.deconvolution import restored
+from bmo.problems.deconvolution.budgets import Correcting, Referring
 from bmo.problems.deconvolution.building import build
 from bmo.problems.deconvolution.corrected import CorrectedDeblurrer, Restorer
 from bmo.problems.deconvolution.draws import ImageBank, Pairs, blurred, held_out, noisy, spread
 from bmo.problems.deconvolution.measuring import mean_psnr
 from bmo.problems.deconvolution.methods import Deblurrer
 from bmo.problems.deconvolution.pictures import Pictures, load
+from bmo.problems.deconvolution.referred import ReferredDeblurrer
 from bmo.problems.deconvolution.settings import Settings
 from bmo.problems.learned import adam
 from bmo.problems.shelf import Part, Shelf
@@ -29,8 +31,8 @@ from bmo.record import load_weights, save_weights
 
 #: How the names of raw numbers end.
 NUMBERS = ("raw", "exponent")
-#: Seed of the first file of restored crops.
-RESTORED = 2**41
+#: Seed of the first file of restored crops: those to be corrected, and those to be referred to.
+RESTORED = {"restored": 2**41, "referred": 2**42}
 
 
 class Training(Shelf[Settings]):
@@ -61,6 +63,8 @@ class Training(Shelf[Settings]):
         s, denoising = self.settings, what == "denoising"
         rate = {"denoising": s.denoising_rate, "deblurring": s.rate, "deepening": s.deep_rate}[what]
         numbers = rate if denoising else s.number_rate * rate / s.rate
+        if isinstance(model, ReferredDeblurrer):
+            rate, numbers = s.referring.rate, s.referring.number_rate
         if what == "deepening":
             model.iterations = s.deep_iterations
         plan = train.Plan(steps, rate, seed, min(s.warmup, steps // 2), clip=s.clip, every=50)
@@ -92,27 +96,39 @@ class Training(Shelf[Settings]):
 
     def sampler(self, model: Deblurrer) -> train.Sample:
         """What a method learns deblurring from."""
-        if not isinstance(model, CorrectedDeblurrer):
+        if not isinstance(model, CorrectedDeblurrer | ReferredDeblurrer):
             return self.blurred_patches
-        known = self.restorations(model.restorer)
+        kind = "restored" if isinstance(model, CorrectedDeblurrer) else "referred"
+        known = self.restorations(model.restorer, kind)
         return lambda draws: self.to_device(*restored.draw(known, self.settings.batch, draws))
 
-    def restorations(self, restorer: Restorer) -> dict[str, Tensor]:
+    def restorations(self, restorer: Restorer, kind: str = "restored") -> dict[str, Tensor]:
         """All restored crops; they are made file by file where they are not there yet."""
-        found = [self.restored(n, restorer) for n in range(self.settings.correcting.parts)]
+        of: Correcting | Referring = self.settings.correcting
+        levels = self.settings.percents
+        if kind == "referred":
+            of = self.settings.referring
+            levels = of.percents
+        found = [self.restored(f"{kind}.{n}", restorer, of, levels) for n in range(of.parts)]
         return {key: torch.cat([one[key] for one in found]) for key in found[0]}
 
-    def restored(self, number: int, restorer: Restorer) -> dict[str, Tensor]:
+    def restored(
+        self,
+        name: str,
+        restorer: Restorer,
+        of: Correcting | Referring,
+        percents: tuple[float, float],
+    ) -> dict[str, Tensor]:
         """One file of restored crops."""
-        name, started, s = f"restored.{number}", time.monotonic(), self.settings
+        started, (kind, number) = time.monotonic(), name.split(".")
         path, part = self.folder / f"{name}.safetensors", self.kept(name)
         if part is None:
             if self.deadline is not None and started > self.deadline:
                 raise train.OutOfTime(f"{name}: not begun")
-            bank, low_high = ImageBank(self.pictures.train, s.correcting.side), s.percents
-            draws = Generator().manual_seed(RESTORED + number)
-            levels = (low_high[0] / 100, low_high[1] / 100)
-            made = restored.make(bank, s.correcting.count, levels, restorer, draws)
+            bank = ImageBank(self.pictures.train, of.side)
+            draws = Generator().manual_seed(RESTORED[kind] + int(number))
+            levels = (percents[0] / 100, percents[1] / 100)
+            made = restored.make(bank, of.count, levels, restorer, draws)
             part = self.keep(name, started, lambda: {"weights": save_weights(made, path)})
         return load_weights(path, part["weights"])
 
@@ -133,15 +149,20 @@ class Training(Shelf[Settings]):
 
         return self.keep(name, started, make)
 
+    def before(self, model: Deblurrer, method: str, seed: int) -> Part:
+        """Give the model its denoiser, if it has one that was trained; what that took."""
+        if not self.settings.budgets[method].denoising:
+            return {"seconds": 0.0, "losses": []}
+        part = self.denoiser(method, seed)
+        model.denoiser.load_state_dict(load_weights(self.folder / part["file"], part["weights"]))
+        return part
+
     def trained(self, method: str, seed: int) -> tuple[Deblurrer, Part]:
         """A trained method: its denoiser, then deblurring (``pnp``: a few chosen numbers)."""
         name = f"trained.{method}.seed{seed}"
         part, model = self.kept(name), build(method, self.settings, seed).to(self.device)
         if part is None:
-            before, started = self.denoiser(method, seed), time.monotonic()
-            model.denoiser.load_state_dict(
-                load_weights(self.folder / before["file"], before["weights"])
-            )
+            before, started = self.before(model, method, seed), time.monotonic()
             losses, chosen = self.hyper_train(model, method, seed), {}
             if not losses:
                 chosen = self.choose(model)

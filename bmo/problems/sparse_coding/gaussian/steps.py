@@ -40,7 +40,7 @@ def kind_of(name: str) -> str:
         >>> [kind_of(name) for name in ("gkm-pilot", "bmo-h-ladmm", "bmo-light-admm", "bmo-fb-net")]
         ['fb', 'ladmm', 'admm', 'fb-net']
     """
-    kinds = ("ladmm", "admm")
+    kinds: tuple[str, ...] = ("ladmm", "admm")
     if name in NETTED:
         kinds = ("ladmm-net", "fb-net", "net-fb", "net")
     return next((kind for kind in kinds if name.endswith(f"-{kind}")), "fb")
