@@ -49,7 +49,7 @@ METHODS = CLASSICAL + LEARNED
 MAIN = ("unh-ista", "unh-fista", "unh-admm", "ena-lista-tied", "ena-lista-cp-tied", "bmo",
         "bmo-ladmm", "gkm-admm", "bmo-admm", LIGHT, "gkm-pilot-admm")  # fmt: skip
 #: One seed: what stands beside.
-ONCE = (*NETWORKS, *NETTED, LIGHT, "ena-lista-cp-tied", *PILOTED[:4], *DEEP)
+ONCE = (*NETWORKS, *NETTED, LIGHT, "ena-lista-cp-tied", *PILOTED[:4], DEEP[0])
 _MU = {"bmo": 0.3, "bmo-h": 0.1, "bmo-ladmm": 0.02, "bmo-h-ladmm": 0.02, "bmo-admm": 0.03,
        "bmo-h-admm": 0.03, "bmo-pilot": 0.3, "bmo-pilot-ladmm": 0.02, "bmo-pilot-admm": 0.03,
        **dict.fromkeys(NETTED, 0.3), "bmo-ladmm-net": 0.02, DEEP[1]: 0.002,
