@@ -67,15 +67,20 @@ def time(seconds: float) -> str:
 
 
 def runs(root: Path) -> str:
-    """Return what each recorded run took, and all of them together."""
+    """Return what each recorded run took, all of them together, and on which devices."""
     rows, total = [], 0.0
+    devices: dict[str, list[str]] = {}
     for run in records(root):
         total += run.seconds
+        devices.setdefault(run.device, []).append(f"`{run.experiment}.{run.profile}`")
         row = [f"`{run.experiment}.{run.profile}`", chapter(root, number(run.experiment))]
-        row += [str(len(run.seeds) or "–"), str(len(run.data) or "–"), run.device]
+        row += [str(len(run.seeds) or "–"), str(len(run.data) or "–")]
         rows.append([*row, time(run.seconds)])
-    rows.append(["all", "", "", "", "", time(total)])
-    return grid(["run", "chapter", "seeds", "data files", "device", "time"], rows)
+    rows.append(["all", "", "", "", time(total)])
+    where = [f"{device}: {', '.join(names)}." for device, names in devices.items()]
+    where = [f"All on {device}." for device in devices] if len(devices) == 1 else where
+    table = grid(["run", "chapter", "seeds", "data files", "time"], rows)
+    return "\n".join([table.rstrip("\n"), "", *where, ""])
 
 
 def several(value: Any) -> str:
@@ -88,6 +93,14 @@ def several(value: Any) -> str:
     return " – ".join(f"{end:,}" for end in ends)
 
 
+def depths(at: dict[str, Any]) -> list[int]:
+    """Return every K that a method of the run was trained at."""
+    found = [at["iterations"], *at.get("deeper", [])[:1]]
+    if any(budget.get("deep") for budget in at.get("budgets", {}).values()):
+        found.append(at["deep_iterations"])
+    return [*found, *([at["referring"]["iterations"]] if "referring" in at else [])]
+
+
 def settings(root: Path) -> str:
     """Return the hyper-parameters of each run that learns through Algorithm 1."""
     rows = []
@@ -95,6 +108,7 @@ def settings(root: Path) -> str:
         at = dict(run.settings)
         if "mu" not in at or "iterations" not in at:
             continue
+        at["iterations"] = depths(at)
         if "budgets" in at:
             at["steps"] = [sum(budget.values()) for budget in at["budgets"].values()]
         rows.append(
