@@ -12,11 +12,10 @@ from bmo.certify import nonexpansive
 from bmo.problems import deconvolution as dec
 from bmo.problems.benches import BENCHES
 from bmo.problems.deconvolution import (
-    corrected,
-    draws,
     pictures,
     pieces,
     report,
+    restorer,
     training,
 )
 from bmo.problems.deconvolution import restored as crops
@@ -24,8 +23,9 @@ from bmo.problems.deconvolution.budgets import Budget, Correcting
 from bmo.problems.deconvolution.settings import CORRECTED
 from bmo.problems.deconvolution.trained import trained
 from bmo.train import OutOfTime
+from tests.problems.blurred import DOUBLE, seen
+from tests.problems.runs import moved_by
 
-DOUBLE = torch.float64
 TINY = Correcting(widths=(4, 6), parts=2, count=3, side=32)
 
 
@@ -55,23 +55,11 @@ def brighter(b, symbol, sigma):
     return 1.5 * b + sigma
 
 
-def seen(count=2, side=32, seed=3, dtype=DOUBLE):
-    """What is observed of random images: b, symbol, sigma."""
-    g = torch.Generator().manual_seed(seed)
-    clean = torch.rand(count, 3, side, side, generator=g)
-    _, b, symbol, sigma = draws.blurred(clean, draws.spread(count, 0.005, 0.04, g), g)
-    wide = torch.complex128 if dtype == DOUBLE else torch.complex64
-    return b.to(dtype), symbol.to(wide), sigma.to(dtype)
-
-
 def moved(amount=0.3, seed=1):
     """A method with weights far from its start."""
-    model, g = dec.build("corrected", small()), torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(amount * torch.randn(p.shape, generator=g))
+    model = moved_by(dec.build("corrected", small()), amount, seed, DOUBLE)
     model.restorer = brighter
-    return model.double()
+    return model
 
 
 class TestCrops:
@@ -177,12 +165,12 @@ class TestMethod:
 
     def test_the_public_restorer_is_ffdnet_in_dpirs_schedule(self, monkeypatch):
         net = FFDNet(3)
-        monkeypatch.setattr(corrected.FFDNet, "pretrained", lambda channels: net)
-        corrected._network.cache_clear()
+        monkeypatch.setattr(restorer.FFDNet, "pretrained", lambda channels: net)
+        restorer._network.cache_clear()
         given = seen(dtype=torch.float32)
         expected = Scheduled(net, DPIR).restore(*given)
-        assert torch.equal(corrected.public(*given), expected)
-        corrected._network.cache_clear()
+        assert torch.equal(restorer.Public(1)(*given), expected)
+        restorer._network.cache_clear()
 
 
 class TestRun:

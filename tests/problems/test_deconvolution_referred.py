@@ -13,13 +13,14 @@ from bmo.networks.maps import to_pieces
 from bmo.operators import FourierColourStep
 from bmo.problems import deconvolution as dec
 from bmo.problems.benches import BENCHES
-from bmo.problems.deconvolution import draws, pieces, referred, report, training
+from bmo.problems.deconvolution import pieces, referred, report, restorer, training
 from bmo.problems.deconvolution.budgets import Budget, Referring
 from bmo.problems.deconvolution.remembered import Remembered
 from bmo.problems.deconvolution.settings import CERTIFIED, REFERRED
 from bmo.problems.deconvolution.trained import trained
+from tests.problems.blurred import DOUBLE, seen
+from tests.problems.runs import moved_by
 
-DOUBLE = torch.float64
 TINY = Referring(orders=2, parts=2, count=3, side=32, iterations=4, back=2, chroma=3.0)
 
 
@@ -44,23 +45,11 @@ def brighter(b, symbol, sigma):
     return 1.1 * b + sigma
 
 
-def seen(count=2, side=32, seed=3, dtype=DOUBLE):
-    """What is observed of random images: b, symbol, sigma."""
-    g = torch.Generator().manual_seed(seed)
-    clean = torch.rand(count, 3, side, side, generator=g)
-    _, b, symbol, sigma = draws.blurred(clean, draws.spread(count, 0.005, 0.04, g), g)
-    wide = torch.complex128 if dtype == DOUBLE else torch.complex64
-    return b.to(dtype), symbol.to(wide), sigma.to(dtype)
-
-
 def moved(amount=0.3, seed=1, name="bmo-ffdnet"):
     """A method with weights far from its start."""
-    model, g = dec.build(name, small()), torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(amount * torch.randn(p.shape, generator=g))
+    model = moved_by(dec.build(name, small()), amount, seed, DOUBLE)
     model.restorer = brighter
-    return model.double()
+    return model
 
 
 def test_the_frame_is_tight_and_reads_haar_differences_of_opponent_colours():
@@ -139,12 +128,12 @@ class TestMethod:
 
     def test_the_public_restorer_is_the_mean_of_ffdnet_in_dpirs_schedule(self, monkeypatch):
         net = FFDNet(3)
-        monkeypatch.setattr(referred.FFDNet, "pretrained", lambda channels: net)
-        referred._network.cache_clear()
+        monkeypatch.setattr(restorer.FFDNet, "pretrained", lambda channels: net)
+        restorer._network.cache_clear()
         given = seen(dtype=torch.float32)
         expected = Averaged(net, DPIR, 2).restore(*given)
         assert torch.equal(dec.build("gkm-ffdnet", small()).begin(*given), expected)
-        referred._network.cache_clear()
+        restorer._network.cache_clear()
 
     def test_weights_of_another_method_are_refused(self):
         with pytest.raises(errors.RecordError, match="train it again"):

@@ -8,38 +8,18 @@ step, and what it says stands still.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-
 import torch
 from torch import Tensor
 
-from bmo.baselines.denoisers import DPIR, FFDNet, Scheduled
 from bmo.networks import UBody
 from bmo.operators import FourierWeight
 from bmo.problems.deconvolution.centred import CentredPotential
 from bmo.problems.deconvolution.methods import KNOTS, Deblurrer, Distance, data_steps
+from bmo.problems.deconvolution.restorer import Public, Restorer
 from bmo.problems.deconvolution.settings import Settings
 
-#: Observations, symbols and noise levels to images.
-Restorer = Callable[[Tensor, Tensor, Tensor], Tensor]
 #: The noise level that the correcting network sees as zero.
 MIDDLE = 0.02
-
-
-@cache
-def _network() -> FFDNet:
-    return FFDNet.pretrained(3)
-
-
-def public(observed: Tensor, symbol: Tensor, sigma: Tensor) -> Tensor:
-    """FFDNet in DPIR's schedule: eight steps, with the published weights.
-
-    Raises:
-        DataError: The weights are missing or altered.
-    """
-    net = _network().to(observed.device)
-    return Scheduled(net, DPIR).restore(observed, symbol, sigma).to(observed)
 
 
 class CorrectedDeblurrer(Deblurrer):
@@ -53,7 +33,7 @@ class CorrectedDeblurrer(Deblurrer):
         denoiser: :math:`D_{net}`, as in :class:`Deblurrer`.
         settings: Of the experiment (``correcting`` in place of ``rounds``).
         mu: Weight of the upper step in hyper-training.
-        restorer: Observations to z; no parameter of the method.
+        restorer: Observations to z, no parameter of the method: FFDNet in DPIR's schedule.
     """
 
     def __init__(
@@ -62,10 +42,13 @@ class CorrectedDeblurrer(Deblurrer):
         denoiser: CentredPotential,
         settings: Settings,
         mu: float = 0.0,
-        restorer: Restorer = public,
+        restorer: Restorer | None = None,
     ) -> None:
         super().__init__(name, denoiser, settings, mu)
-        self.restorer, self.centred = restorer, (denoiser,)  # a tuple: it is known already
+        self.restorer, self.centred = (
+            restorer or Public(1),
+            (denoiser,),
+        )  # a tuple: it is known already
         self.correction = UBody(3 * 3 + 1, 3, settings.correcting.widths)
         with torch.no_grad():  # z is changed little at first
             self.correction.tail.weight.mul_(0.1)

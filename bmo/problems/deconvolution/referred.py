@@ -8,17 +8,14 @@ brightness and colour (the weight of the data step), and by filter (masks and th
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
-from bmo.baselines.denoisers import DPIR, Averaged, FFDNet
 from bmo.operators import FourierColourStep, FourierWeight, Operator
 from bmo.operators.colour_step import opponent
 from bmo.problems.deconvolution.centred import CentredPotential
-from bmo.problems.deconvolution.corrected import Restorer
 from bmo.problems.deconvolution.methods import KNOTS, Deblurrer, Distance
+from bmo.problems.deconvolution.restorer import Public, Restorer
 from bmo.problems.deconvolution.settings import Settings
 
 #: Signs of the four Haar filters on 2 x 2 pixels: the mean, and three differences.
@@ -30,29 +27,6 @@ SIGNS = (
 )
 #: Filters of the frame: four shifts, four filters, three colours.
 FEATURES = 48
-
-
-@cache
-def _network() -> FFDNet:
-    return FFDNet.pretrained(3)
-
-
-class Public:
-    """FFDNet in DPIR's schedule with the published weights: the mean of several orders of turns.
-
-    Args:
-        orders: How many: 1, 2, 4 or 8.
-
-    Raises:
-        DataError: (when called) The weights are missing or altered.
-    """
-
-    def __init__(self, orders: int) -> None:
-        self.orders = orders
-
-    def __call__(self, observed: Tensor, symbol: Tensor, sigma: Tensor) -> Tensor:
-        net = _network().to(observed.device)
-        return Averaged(net, DPIR, self.orders).restore(observed, symbol, sigma).to(observed)
 
 
 def haar_frame() -> Tensor:
@@ -103,7 +77,7 @@ class ReferredDeblurrer(Deblurrer):
         name: Its name.
         settings: Of the experiment (``referring``, ``alpha``, ``s``).
         mu: Weight of the upper step in hyper-training.
-        restorer: Observations to r; no parameter of the method.
+        restorer: Observations to r, no parameter of the method: the mean of several runs of FFDNet.
     """
 
     def __init__(

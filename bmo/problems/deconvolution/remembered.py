@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bmo.errors import RecordError
 from bmo.files import write_atomic
-from bmo.problems.deconvolution.corrected import Restorer
+from bmo.problems.deconvolution.restorer import Restorer
 from bmo.record import load_weights, save_weights
 
 

@@ -14,9 +14,9 @@ from torch import Generator, Tensor
 
 from bmo.baselines.denoisers.schedules import turn
 from bmo.problems.deconvolution.blur import Blur
-from bmo.problems.deconvolution.corrected import Restorer
 from bmo.problems.deconvolution.draws import ImageBank, noisy, spread
 from bmo.problems.deconvolution.kernels import motion_kernels
+from bmo.problems.deconvolution.restorer import Restorer
 
 
 class Restored(NamedTuple):

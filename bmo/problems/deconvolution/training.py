@@ -18,12 +18,13 @@ from bmo import train
 from bmo.problems.deconvolution import restored
 from bmo.problems.deconvolution.budgets import Correcting, Referring
 from bmo.problems.deconvolution.building import build
-from bmo.problems.deconvolution.corrected import CorrectedDeblurrer, Restorer
+from bmo.problems.deconvolution.corrected import CorrectedDeblurrer
 from bmo.problems.deconvolution.draws import ImageBank, Pairs, blurred, held_out, noisy, spread
 from bmo.problems.deconvolution.measuring import mean_psnr
 from bmo.problems.deconvolution.methods import Deblurrer
 from bmo.problems.deconvolution.pictures import Pictures, load
 from bmo.problems.deconvolution.referred import ReferredDeblurrer
+from bmo.problems.deconvolution.restorer import Restorer
 from bmo.problems.deconvolution.settings import Settings
 from bmo.problems.learned import adam
 from bmo.problems.shelf import Part, Shelf
