@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import readme_gaussian
@@ -54,6 +55,31 @@ def test_what_the_readme_says_of_the_upper_step() -> None:
     assert [f"{min(gains[1000]):.1f}", f"{max(gains[1000]):.1f}"] == ["0.1", "0.9"]
     assert f"{-min(gains[16]):.1f}" == "0.9"
     assert "gains 0.1 to 0.9 dB" in TEXT and "costs up to 0.9 dB at 16" in TEXT
+
+
+def test_a_table_is_written_again_when_its_record_has_changed(tmp_path: Path) -> None:
+    for maker in (readme_gaussian, readme_table):
+        (tmp_path / maker.RECORD.parent).mkdir(parents=True, exist_ok=True)
+        (tmp_path / maker.RECORD).write_bytes((ROOT / maker.RECORD).read_bytes())
+    (tmp_path / "README.md").write_text(TEXT.replace("| -28.2 |", "| -29.2 |"), "utf8")
+    assert readme_table.write(tmp_path) == []
+    assert readme_gaussian.write(tmp_path) == ["README.md"]
+    assert (tmp_path / "README.md").read_text("utf8") == TEXT
+
+
+def test_what_the_readme_says_of_the_pilot_run() -> None:
+    """Behind at 16, and from 64 on the best row of the table."""
+    record = read(ROOT / readme_gaussian.RECORD)
+    for depth in readme_gaussian.DEPTHS:
+        at = {"metric": "nmse_db", "set": "trained", "noise": "30db", "depth": depth}
+        found = {
+            (method, rule): record.value(method=method, chosen_by=rule, **at)
+            for method, rule, _ in readme_gaussian.METHODS
+        }
+        best = min(found, key=lambda row: found[row])
+        assert (best == ("bmo-deep-pilot-ladmm", None)) == (depth >= 64)
+    deep, plain = found["bmo-deep-pilot-ladmm", None], found["bmo-ladmm", None]
+    assert deep < plain and "behind at 16, and from 64 on the best row of this table" in TEXT
 
 
 def test_the_example_runs() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import claims
 import pytest
 import report
+import report_runs
 import yaml
 from bookfiles import ROOT, load
 
@@ -134,6 +135,18 @@ def slower(tree: Path) -> None:
     write(dataclasses.replace(record, seconds=record.seconds + 1e5), folder)
 
 
+def other_device(tree: Path) -> None:
+    folder = tree / "notebooks/recorded"
+    record = read(folder / "bench.full.json")
+    write(dataclasses.replace(record, device="a lighthouse"), folder)
+
+
+def test_devices_are_told_apart_where_there_are_several(tree: Path) -> None:
+    other_device(tree)
+    shown = report_runs.runs(tree)
+    assert "a lighthouse: `bench.full`.\n" in shown and "All on" not in shown
+
+
 def other_setting(tree: Path) -> None:
     folder = tree / "notebooks/recorded"
     record = read(folder / "sparse-panels.page.json")
@@ -172,6 +185,7 @@ TASKS = "book/_generated/report-tasks.txt"
         (changed(COUNTS, "| measured | ", "| measured | 1"), {COUNTS}),
         (lambda tree: (tree / COPY).unlink(), {COPY}),
         (slower, {RUNS}),
+        (other_device, {RUNS}),
         (other_setting, {SETTINGS}),
         (lambda tree: (tree / "book/10-sparse-coding.md").unlink(), {RUNS, TASKS}),
     ],

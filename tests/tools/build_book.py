@@ -18,15 +18,18 @@ import efficiency
 import methods_table
 import notation
 import rain_table
+import readme_gaussian
+import readme_table
 import report
 import sparse_table
 from bookfiles import HTML, ROOT
 from sync_address import sync
 
-#: Each has ``write()``, which makes its pages anew from the ledger, records and docstrings.
+#: Each has ``write()``, which makes its pages, or its table of the README, anew from the ledger,
+#: records and docstrings.
 MAKERS: tuple[Any, ...] = (
     *(claims_table, report, methods_table, sparse_table, deconv_table, rain_table),
-    *(efficiency, notation, api_pages),
+    *(efficiency, notation, api_pages, readme_gaussian, readme_table),
 )
 BUILD = ["build", ".", "-W", "-n", "--keep-going", "-q"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bookfiles import ROOT, between
+from bookfiles import ROOT, between, rewrite
 
 from bmo.record import Record, provenance, read
 
@@ -79,6 +79,11 @@ def written(text: str, record: Record) -> str:
     return between(text, "results", table(record))
 
 
+def write(root: Path = ROOT) -> list[str]:
+    """Write the README if its table has changed; return its name then."""
+    text = (root / "README.md").read_text("utf8")
+    return rewrite({Path("README.md"): written(text, read(root / RECORD))}, root)
+
+
 if __name__ == "__main__":
-    page = ROOT / "README.md"
-    page.write_text(written(page.read_text("utf8"), read(ROOT / RECORD)), "utf8")
+    print(write() or "unchanged")
