@@ -185,7 +185,7 @@ def _coloured(image: Tensor) -> Tensor:
 
 
 def _kept(depths: tuple[int, ...], seen: Seen | RainSeen, known: bool, like: Tensor) -> Restoration:
-    found = seen.images[:, 0].nan_to_num().clamp(0, 1).to(like)
+    found = seen.images[:, 0].clamp(0, 1).to(like)
     if len(like) == 1:
         found = found.mean(1, keepdim=True)
     certified = "by construction" if known else "none"
